@@ -1,0 +1,169 @@
+"""Areas of interest: read from text, files and GeoJSON, checked, and laid on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+from rasterio.features import geometry_mask
+from shapely.errors import ShapelyError
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
+from shapely.validation import explain_validity
+
+from geoanomaly.errors import AreaError, SceneError
+from geoanomaly.types import AOI
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The part of a grid that an area covers.
+
+    rows, cols: of the whole grid; geometry: the area in the grid's CRS, None = all of it.
+    """
+
+    rows: slice
+    cols: slice
+    geometry: BaseGeometry | None
+
+    def inside(self, geobox: GeoBox) -> NDArray[np.bool_]:
+        """Which pixels of `geobox` have their centre in the area, bool (y, x)."""
+        if self.geometry is None:
+            return np.ones(geobox.shape, dtype=bool)
+        return np.asarray(
+            geometry_mask([self.geometry], tuple(geobox.shape), geobox.affine, invert=True)
+        )
+
+
+def parse_area(text: str, *, field: str = "aoi") -> AOI:
+    """An area from the command line: a vector file, or minx,miny,maxx,maxy in WGS 84 degrees."""
+    if Path(text).exists():
+        return read_area(Path(text), field=field)
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise AreaError(
+            f"{text!r} is neither a file nor minx,miny,maxx,maxy in degrees (WGS 84).", field=field
+        )
+    try:
+        minx, miny, maxx, maxy = (float(part) for part in parts)
+    except ValueError:
+        raise AreaError(f"{text!r} has a part that is not a number.", field=field) from None
+    if minx >= maxx or miny >= maxy:
+        raise AreaError(f"{text!r} is empty: it needs minx < maxx and miny < maxy.", field=field)
+    return check_area(AOI(box(minx, miny, maxx, maxy)), field=field)
+
+
+def read_area(path: Path, *, field: str = "aoi") -> AOI:
+    """All polygons of a vector file, in the file's CRS."""
+    import geopandas  # half a second to import, and only needed here
+
+    try:
+        frame = geopandas.read_file(path)
+    except Exception as error:
+        raise AreaError(f"{path} cannot be read as a vector file: {error}", field=field) from None
+    if frame.crs is None:
+        raise AreaError(f"{path} has no CRS. Assign one and save it again.", field=field)
+    for geometry in frame.geometry:
+        _check_polygon(geometry, field)
+    return check_area(AOI(unary_union(list(frame.geometry)), frame.crs.to_string()), field=field)
+
+
+def area_from_geojson(
+    data: Mapping[str, Any], crs: str = "EPSG:4326", *, field: str = "aoi"
+) -> AOI:
+    """A checked area from a GeoJSON geometry, Feature or FeatureCollection."""
+    kind = data.get("type")
+    if kind == "FeatureCollection":
+        features = data.get("features") or [{}]
+        parts = [_geojson_geometry(feature.get("geometry"), field) for feature in features]
+        for part in parts:
+            _check_polygon(part, field)
+        return check_area(AOI(unary_union(parts), crs), field=field)
+    geometry = data.get("geometry") if kind == "Feature" else data
+    return check_area(AOI(_geojson_geometry(geometry, field), crs), field=field)
+
+
+def _geojson_geometry(data: Any, field: str) -> BaseGeometry:
+    try:
+        return shape(data)
+    except (ShapelyError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise AreaError(f"This is no GeoJSON geometry: {error}.", field=field) from None
+
+
+def check_area(area: AOI, *, field: str = "aoi") -> AOI:
+    """The same area, or AreaError with the place and the remedy."""
+    _check_polygon(area.geometry, field)
+    try:
+        crs = CRS.from_user_input(area.crs)
+    except CRSError:
+        raise AreaError(f"{area.crs!r} is not a CRS. Use for instance EPSG:4326.", field=field) from None
+    minx, miny, maxx, maxy = area.geometry.bounds
+    if crs.is_geographic and not (-180 <= minx and maxx <= 180 and -90 <= miny and maxy <= 90):
+        raise AreaError(
+            f"Coordinates {minx:g},{miny:g} to {maxx:g},{maxy:g} are outside +-180, +-90 degrees. "
+            "Give longitude before latitude; split an area that crosses the antimeridian.",
+            field=field,
+        )
+    return area
+
+
+def _check_polygon(geometry: BaseGeometry | None, field: str) -> None:
+    if geometry is None or geometry.is_empty:
+        raise AreaError("The area is empty. Give a polygon.", field=field)
+    if geometry.geom_type not in ("Polygon", "MultiPolygon"):
+        raise AreaError(
+            f"The area is a {geometry.geom_type}. Give a Polygon or MultiPolygon.", field=field
+        )
+    if not np.isfinite(geometry.bounds).all():
+        raise AreaError("The area has coordinates that are not numbers.", field=field)
+    if not geometry.is_valid:
+        raise AreaError(
+            f"The area is not valid: {explain_validity(geometry)}. "
+            "Draw it so that no edge crosses another.",
+            field=field,
+        )
+
+
+def clip_grid(geobox: GeoBox, area: AOI | None, *, scene_field: str = "after") -> Clip:
+    """Where an area lies on a grid; AreaError when it lies outside, SceneError without a CRS."""
+    height, width = geobox.shape
+    if area is None:
+        return Clip(slice(0, height), slice(0, width), None)
+    if geobox.crs is None:
+        raise SceneError(
+            "The scene has no CRS, so an area cannot be laid on it. Assign one "
+            "(gdal_edit.py -a_srs EPSG:...) or leave the area out.",
+            field=scene_field,
+        )
+    geometry = Geometry(area.geometry, area.crs).to_crs(geobox.crs, resolution="auto").geom
+    return _clip_to_geometry(geobox, geometry)
+
+
+def _clip_to_geometry(geobox: GeoBox, geometry: BaseGeometry) -> Clip:
+    inverse = ~geobox.affine
+    minx, miny, maxx, maxy = geometry.bounds
+    corners = [inverse * (x, y) for x in (minx, maxx) for y in (miny, maxy)]
+    cols = _pixel_range([x for x, _ in corners], geobox.shape[1])
+    rows = _pixel_range([y for _, y in corners], geobox.shape[0])
+    clip = Clip(rows, cols, geometry)
+    if rows.start >= rows.stop or cols.start >= cols.stop or not clip.inside(geobox[rows, cols]).any():
+        scene = tuple(round(v, 6) for v in geobox.boundingbox.bbox)
+        asked = tuple(round(v, 6) for v in geometry.bounds)
+        raise AreaError(
+            f"The area {asked} covers no pixel of the scene, which covers {scene} (both in "
+            f"{geobox.crs}). Move the area onto the scene."
+        )
+    return clip
+
+
+def _pixel_range(values: list[float], size: int) -> slice:
+    return slice(max(int(np.floor(min(values))), 0), min(int(np.ceil(max(values))), size))

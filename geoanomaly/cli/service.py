@@ -1,0 +1,170 @@
+"""Commands that run the service, or talk to one that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geoanomaly.cli.local import Aoi, Before, Detector, Rate, Seed, Sensor, TileSize
+from geoanomaly.cli.progress import progress_line
+from geoanomaly.types import Progress, Report
+
+if TYPE_CHECKING:
+    from geoanomaly.client import Client
+
+Url = Annotated[str, typer.Option(envvar="GEOANOMALY_URL", help="Address of the service.")]
+JobId = Annotated[str, typer.Argument(help="As `submit` printed it.")]
+URL = "http://127.0.0.1:8000"
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    data_dir: Annotated[Path | None, typer.Option(help="Where jobs and scenes are kept.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs that run at the same time.")] = 1,
+) -> None:
+    """Run web server, worker and broker together, until Ctrl-C."""
+    from geoanomaly.service import Service
+    from geoanomaly.settings import Settings
+
+    settings = Settings(data_dir=data_dir) if data_dir else Settings()
+    with Service(settings, host, port, workers) as running:
+        typer.echo(f"geoanomaly serves at {running.url}/ui (data in {settings.data_dir})")
+        typer.echo("Ctrl-C stops it")
+        running.wait()
+
+
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, help="Jobs at the same time.")] = 1,
+    pool: Annotated[str, typer.Option(help="prefork, or solo for GPU workers.")] = "prefork",
+) -> None:
+    """Run one more worker for the service of GEOANOMALY_DATABASE_URL and GEOANOMALY_BROKER_URL."""
+    command = [sys.executable, "-m", "tasks.worker", f"--concurrency={concurrency}", f"--pool={pool}"]
+    # The worker replaces this process, so that signals reach it directly.
+    sys.stdout.flush()
+    os.execv(sys.executable, command)
+
+
+def submit(
+    after: Annotated[Path, typer.Argument(help="The scene to look at; it is uploaded.")],
+    before: Before = None,
+    model: Annotated[str | None, typer.Option(help="A model of the service.")] = None,
+    detector: Detector = None,
+    sensor: Sensor = None,
+    aoi: Aoi = None,
+    false_alarm_rate: Rate = 0.01,
+    tile_size: TileSize = None,
+    seed: Seed = 0,
+    wait: Annotated[bool, typer.Option(help="Show progress until the job ends.")] = False,
+    url: Url = URL,
+) -> None:
+    """Upload scenes to a running service, start a job and print its id."""
+    parameters = {
+        "model": model,
+        "detector": detector,
+        "sensor": sensor,
+        "false_alarm_rate": false_alarm_rate,
+        "tile_size": tile_size,
+        "seed": seed,
+        "aoi": _geojson(aoi),
+    }
+    inputs: dict[str, Any] = {key: value for key, value in parameters.items() if value is not None}
+    with _client(url) as client:
+        if before:
+            inputs |= {"before": client.upload(before, sensor), "after": client.upload(after, sensor)}
+        else:
+            inputs["scene"] = client.upload(after, sensor)
+        job_id = client.submit("detect-change" if before else "detect-anomaly", inputs)
+        typer.echo(job_id)
+        if wait:
+            with progress_line() as report:
+                follow(client, job_id, report)
+
+
+def status(
+    job_id: Annotated[str | None, typer.Argument(help="A job; all when left out.")] = None,
+    url: Url = URL,
+) -> None:
+    """Print the state of one job as JSON, or a line for each job."""
+    with _client(url) as client:
+        if job_id is not None:
+            typer.echo(json.dumps(client.status(job_id), indent=1))
+            return
+        for job in client.jobs():
+            typer.echo(f"{job['jobID']}  {job['status']:<10} {job.get('progress', 0):3.0f} %  {job['processID']}")
+
+
+def cancel(job_id: JobId, url: Url = URL) -> None:
+    """Stop a job, running or queued."""
+    with _client(url) as client:
+        typer.echo(client.cancel(job_id)["status"])
+
+
+def download(
+    job_id: JobId,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    names: Annotated[list[str] | None, typer.Option("--name", help="Only this file.")] = None,
+    url: Url = URL,
+) -> None:
+    """Fetch the files of a finished job."""
+    with _client(url) as client:
+        for path in client.download(job_id, out, names):
+            typer.echo(path)
+
+
+def demo(
+    once: Annotated[bool, typer.Option(help="End after the job, for scripts.")] = False,
+    port: Annotated[int, typer.Option(help="Port; another free one if it is taken.")] = 8000,
+    size: Annotated[int, typer.Option(min=128, help="Pixels a side of the generated scene.")] = 1024,
+    seed: Seed = 0,
+    data_dir: Annotated[Path | None, typer.Option(help="Keep everything here.")] = None,
+) -> None:
+    """Generate a scene pair, run the whole service on it, and say how well it did."""
+    from geoanomaly.demo import Demo
+
+    with Demo(data_dir, port=port, size=size, seed=seed) as running:
+        with progress_line() as report:
+            job_id = running.run_job(report)
+        typer.echo(running.verdict(job_id))
+        if not once:
+            typer.echo("Ctrl-C stops it")
+            running.wait()
+
+
+def follow(client: Client, job_id: str, report: Report) -> dict[str, Any]:
+    """Report a job's progress until it ends; JobFailedError with its reason when it fails."""
+    from geoanomaly.errors import JobFailedError
+
+    state: dict[str, Any] = {}
+    for state in client.watch(job_id):
+        stage = str(state.get("stage") or state["status"])
+        report(Progress(stage, float(state.get("progress") or 0), str(state.get("message") or "")))
+    if state.get("status") != "successful":
+        raise JobFailedError(f"Job {job_id} {state.get('status')}: {state.get('message')}")
+    return state
+
+
+def _client(url: str) -> Client:
+    from geoanomaly.client import Client
+
+    return Client(url)
+
+
+def _geojson(aoi: str | None) -> dict[str, Any] | None:
+    """An area as the GeoJSON geometry (WGS 84) that the service takes."""
+    if aoi is None:
+        return None
+    from odc.geo.geom import Geometry
+
+    from geoanomaly.areas import parse_area
+
+    area = parse_area(aoi)
+    lonlat = Geometry(area.geometry, area.crs).to_crs("EPSG:4326", resolution="auto")
+    return dict(lonlat.json)
+
+

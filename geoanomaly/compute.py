@@ -1,0 +1,26 @@
+"""The one place that decides how many threads and which device a process computes with."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from threadpoolctl import threadpool_limits
+
+
+def use_one_thread_each() -> None:
+    """Let torch, OpenMP and BLAS work with one thread in each thread of ours.
+
+    Tiles already run side by side, as many as the budget allows. Training too is
+    faster so: its matrices are small, and threads that spin at barriers cost more
+    than they bring on a machine that does anything else.
+    """
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    # What GDAL does beside our threads (compressing, warping) it does in them.
+    os.environ.setdefault("GDAL_NUM_THREADS", "1")
+
+
+def device() -> torch.device:
+    """The GPU when there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,71 @@
+"""What surrounds a pixel: validity-normalised Gaussian scales and local deviation.
+
+Fixed filters, so that the networks behind them stay small and work pixel by
+pixel. A weight that falls on nodata or beyond the raster counts as missing
+(normalised convolution: Knutsson and Westin 1993), so the same pixel gets the
+same features in every tiling, and nodata reaches no further than `RADIUS`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own abbreviation
+from torch import Tensor
+
+TRUNCATE = 4.0
+SCALES = (1.0, 2.0, 4.0)
+DEVIATIONS = (1.0, 3.0)
+PER_BAND = 6
+
+
+def radius(sigma: float) -> int:
+    """Pixels on each side that a Gaussian of that sigma reaches."""
+    return math.ceil(TRUNCATE * sigma)
+
+
+RADIUS = max(radius(sigma) for sigma in (*SCALES, *DEVIATIONS))
+
+
+def blur(data: Tensor, valid: Tensor, sigma: float) -> Tensor:
+    """Gaussian mean over valid neighbours: (n, c, y, x) with bool (n, y, x); 0 where there are none."""
+    weight = valid[:, None].to(data.dtype)
+    total = _convolve(data * weight, sigma)
+    seen = _convolve(weight, sigma)
+    return total / seen.clamp_min(1e-6)
+
+
+def _convolve(data: Tensor, sigma: float) -> Tensor:
+    """Separable Gaussian with zeros outside; weights sum to one."""
+    reach = radius(sigma)
+    offsets = torch.arange(-reach, reach + 1, dtype=data.dtype, device=data.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    channels = data.shape[1]
+    # Channels-last is five times faster here: oneDNN has a depthwise kernel for that layout.
+    data = data.contiguous(memory_format=torch.channels_last)
+    down = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    across = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    data = F.conv2d(data, down, padding=(reach, 0), groups=channels)
+    return F.conv2d(data, across, padding=(0, reach), groups=channels)
+
+
+def features(data: Tensor, valid: Tensor) -> Tensor:
+    """Six features a band: (n, c, y, x) -> (n, 6 c, y, x).
+
+    The value; differences of Gaussians 1-2 and 2-4 px; the 4 px mean; the log of
+    the local deviation at 1 and 3 px. Invalid pixels hold numbers of no meaning.
+    """
+    data = data * valid[:, None]
+    fine, middle, coarse = (blur(data, valid, sigma) for sigma in SCALES)
+    squares = data * data
+    deviations = [
+        torch.log(
+            (blur(squares, valid, sigma) - (fine if sigma == 1.0 else blur(data, valid, sigma)) ** 2)
+            .clamp_min(1e-4)
+        )
+        * 0.5
+        for sigma in DEVIATIONS
+    ]
+    return torch.cat([data, fine - middle, middle - coarse, coarse, *deviations], dim=1)

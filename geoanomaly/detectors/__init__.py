@@ -1,0 +1,62 @@
+"""The detectors by name. Knows no torch: a detector's module is imported when it is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from geoanomaly.errors import ParameterError
+from geoanomaly.types import Process
+
+if TYPE_CHECKING:
+    from geoanomaly.detectors.base import DetectorFamily
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A detector that can be asked for. module: where its `FAMILY` is."""
+
+    name: str
+    title: str
+    module: str
+    processes: tuple[Process, ...]
+
+    def family(self) -> DetectorFamily:
+        family: DetectorFamily = getattr(import_module(self.module), self.name.upper())
+        return family
+
+
+_SINGLE = (Process.DETECT_ANOMALY, Process.TRAIN_MODEL)
+_CHANGE = (Process.DETECT_CHANGE,)
+
+# The first that serves a process is its default.
+DETECTORS: tuple[Entry, ...] = (
+    Entry(
+        "cvae",
+        "Linear no-change relation corrected by a conditional VAE",
+        "geoanomaly.detectors.change",
+        _CHANGE,
+    ),
+    Entry("rwr", "Linear no-change relation alone", "geoanomaly.detectors.change", _CHANGE),
+    Entry("vae", "Whitened residual of a VAE", "geoanomaly.detectors.single", _SINGLE),
+    Entry("rx", "Mahalanobis distance (global RX)", "geoanomaly.detectors.single", _SINGLE),
+)
+
+
+def detector_named(name: str) -> Entry:
+    """The entry of that name; ParameterError names those that exist."""
+    for entry in DETECTORS:
+        if entry.name == name:
+            return entry
+    known = ", ".join(entry.name for entry in DETECTORS)
+    raise ParameterError(f"{name!r} is not a detector. Known: {known}.", field="detector")
+
+
+def detectors_for(process: Process) -> tuple[Entry, ...]:
+    return tuple(entry for entry in DETECTORS if process in entry.processes)
+
+
+def chosen_detector(process: Process, name: str | None) -> Entry:
+    """The detector asked for, else the default of the process."""
+    return detector_named(name) if name else detectors_for(process)[0]

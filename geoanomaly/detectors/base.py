@@ -1,0 +1,69 @@
+"""What a detector is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geoanomaly.sampling import Sample
+from geoanomaly.types import Report
+from tiling.types import TileBatch
+
+Config = Mapping[str, Any]
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class State:
+    """A fitted detector as data: JSON-ready config, arrays by name."""
+
+    config: Config
+    tensors: Tensors
+
+
+class Detector(Protocol):
+    """A fitted detector: immutable, picklable, free of statistics of the tile it scores."""
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a core that its scores depend on."""
+        ...
+
+    def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
+        """One batch per scene of the job -> raw scores (n, y, x), larger = stranger, NaN = no data."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same detector on another device."""
+        ...
+
+    def state(self) -> State: ...
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """log: per scene, work in the log domain? start, end: percent of the job that fitting takes."""
+
+    log: tuple[bool, ...]
+    seed: int
+    report: Report
+    start: float = 8.0
+    end: float = 40.0
+
+
+class DetectorFamily(Protocol):
+    """What makes detectors of one name."""
+
+    @property
+    def halo(self) -> int:
+        """The halo that samples must have."""
+        ...
+
+    def fit(self, sample: Sample, options: FitOptions) -> Detector: ...
+
+    def restore(self, state: State) -> Detector: ...

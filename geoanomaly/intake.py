@@ -1,0 +1,142 @@
+"""A request is checked and priced before it is accepted. Knows no torch: the web process calls it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from geoanomaly.areas import check_area
+from geoanomaly.detectors import detector_named, detectors_for
+from rasterio.errors import RasterioError
+
+from geoanomaly.errors import ParameterError, SceneError
+from geoanomaly.inputs import FIELDS, Inputs, open_inputs, open_normal, require_valid
+from geoanomaly.models import ModelCard, read_card
+from geoanomaly.sensors import sensor_named
+from geoanomaly.settings import Settings
+from geoanomaly.types import JobSpec, Price, Process
+
+TILE_SIZES = (32, 4096)
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check(spec: JobSpec, settings: Settings) -> Price:
+    """What the job will cost; InputError or NotFoundError when it cannot be done.
+
+    Reads metadata and as many pixels as it takes to see that there are some.
+    """
+    _check_parameters(spec)
+    inputs = _open_all(spec, settings)
+    height, width = inputs[-1].geobox.shape
+    pixels = sum(int(math.prod(each.geobox.shape)) for each in inputs)
+    if pixels > settings.max_pixels:
+        raise ParameterError(
+            f"The job covers {pixels:,} pixels, the limit is {settings.max_pixels:,} "
+            "(GEOANOMALY_MAX_PIXELS). Give a smaller area.",
+            field="aoi",
+        )
+    notes = tuple(note for each in inputs for note in each.notes)
+    tiles = len(inputs[-1].tiles(spec.tile_size or settings.tile_size, 0))
+    return Price(pixels, tiles, (height, width), inputs[-1].scenes[-1].sensor.name, notes)
+
+
+def _open_all(spec: JobSpec, settings: Settings) -> list[Inputs]:
+    if spec.process is Process.TRAIN_MODEL:
+        return [_open_training(spec, index) for index in range(len(spec.scenes))]
+    inputs = open_inputs(spec)
+    if spec.model is not None:
+        check_model_fits(read_card(settings.models_dir, spec.model), inputs)
+    _require_valid(inputs, FIELDS[spec.process][-1])
+    return [inputs]
+
+
+def _open_training(spec: JobSpec, index: int) -> Inputs:
+    inputs = open_normal(spec.scenes[index], spec.sensor, spec.aoi)
+    _require_valid(inputs, "scenes")
+    return inputs
+
+
+def _require_valid(inputs: Inputs, field: str) -> None:
+    try:
+        require_valid(inputs, field=field)
+    except RasterioError as error:
+        names = " or ".join(info.scene.href for info in inputs.scenes)
+        raise SceneError(f"{names} cannot be read: {error}.", field=field) from None
+
+
+def _check_parameters(spec: JobSpec) -> None:
+    for area, field in ((spec.aoi, "aoi"), (spec.exclude, "exclude")):
+        if area is not None:
+            check_area(area, field=field)
+    if spec.sensor is not None:
+        sensor_named(spec.sensor)
+    _check_count(spec)
+    _check_detector(spec)
+    if not 1e-6 <= spec.false_alarm_rate <= 0.5:
+        raise ParameterError(
+            f"The false-alarm rate is {spec.false_alarm_rate:g}, it must lie in 1e-6 to 0.5 "
+            "(0.01 = one normal pixel in a hundred).",
+            field="false_alarm_rate",
+        )
+    low, high = TILE_SIZES
+    if spec.tile_size is not None and not low <= spec.tile_size <= high:
+        raise ParameterError(
+            f"The tile size is {spec.tile_size}, it must lie in {low} to {high} pixels.",
+            field="tile_size",
+        )
+    if spec.seed < 0:
+        raise ParameterError(f"The seed is {spec.seed}, it must not be negative.", field="seed")
+
+
+def _check_count(spec: JobSpec) -> None:
+    if spec.process is Process.TRAIN_MODEL:
+        if not spec.scenes:
+            raise ParameterError("Training needs at least one scene.", field="scenes")
+        if not MODEL_NAME.fullmatch(spec.name or ""):
+            raise ParameterError(
+                f"{spec.name!r} is no model name: letters, digits, '.', '_' and '-', "
+                "64 at most, beginning with a letter or digit.",
+                field="name",
+            )
+        return
+    fields = FIELDS[spec.process]
+    if len(spec.scenes) != len(fields):
+        raise ParameterError(
+            f"{spec.process} takes {' and '.join(fields)}, {len(spec.scenes)} scenes were given.",
+            field=fields[-1],
+        )
+
+
+def _check_detector(spec: JobSpec) -> None:
+    if spec.model is not None and spec.process is not Process.DETECT_ANOMALY:
+        raise ParameterError(
+            "A trained model scores a single scene: use detect-anomaly, or leave the model out.",
+            field="model",
+        )
+    if spec.detector is None:
+        return
+    known = detectors_for(spec.process)
+    if detector_named(spec.detector) not in known:
+        names = ", ".join(entry.name for entry in known)
+        raise ParameterError(
+            f"{spec.detector!r} does not serve {spec.process}. Choose from: {names}.",
+            field="detector",
+        )
+
+
+def check_model_fits(card: ModelCard, inputs: Inputs) -> None:
+    """SceneError unless the scene has the bands and the sensor that the model was trained on."""
+    info = inputs.scenes[-1]
+    if len(info.band_names) != len(card.bands):
+        raise SceneError(
+            f"{info.scene.href} has {len(info.band_names)} bands ({' '.join(info.band_names)}), "
+            f"model {card.name!r} was trained on {len(card.bands)} ({' '.join(card.bands)}). "
+            "Choose another model, or train one on such scenes.",
+            field="scene",
+        )
+    if info.sensor.name != card.sensor:
+        raise SceneError(
+            f"{info.scene.href} is taken as {info.sensor.name}, model {card.name!r} was trained on "
+            f"{card.sensor}. If the scene is of that sensor, say so with the sensor option.",
+            field="sensor",
+        )

@@ -1,0 +1,234 @@
+"""The job store: every change of a job is one short transaction here.
+
+A worker works under a `Lease`. All its writes carry the lease's fence, and a write
+whose fence is not the current one is refused, so that a worker that was paused, cut
+off or declared dead cannot overwrite what its successor did.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+
+from geoanomaly.errors import ServiceError, UnknownSceneError
+from geoanomaly.jobs import moves
+from geoanomaly.jobs.records import (
+    Lease,
+    SceneRecord,
+    Transition,
+    job_of,
+    scene_of,
+    scene_values,
+    transition_of,
+)
+from geoanomaly.jobs.tables import jobs, open_database, scenes, transitions
+from geoanomaly.types import Job, JobSpec, JobStatus, Process, Progress
+
+# `JobStore.list` hides the builtin inside the class.
+Jobs = list[Job]
+JobIds = list[str]
+Scenes = list[SceneRecord]
+History = list[Transition]
+
+
+class JobStore:
+    """Jobs and scenes in SQLite or PostgreSQL. Threads may share one; processes open their own.
+
+    clock: seconds since the epoch; every time that is stored or compared comes from it.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        with _database_errors():
+            self._engine = open_database(url)
+        self._writer = self._engine.execution_options(immediate=True)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # What a user does.
+
+    def create(self, spec: JobSpec, *, idempotency_key: str | None = None) -> Job:
+        """Accept a job; the same key gives the same job, whoever asks first."""
+        try:
+            with self._write() as conn:
+                same = moves.find_key(conn, idempotency_key)
+                return job_of(same or moves.accept(conn, spec, idempotency_key, self._clock()))
+        except IntegrityError:
+            # PostgreSQL: another process inserted the key after we looked.
+            with self._read() as conn:
+                row = moves.find_key(conn, idempotency_key)
+            if row is None:
+                raise
+            return job_of(row)
+
+    def get(self, job_id: str) -> Job:
+        with self._read() as conn:
+            return job_of(moves.find(conn, job_id))
+
+    def list(
+        self,
+        *,
+        status: JobStatus | None = None,
+        process: Process | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> Jobs:
+        """Newest first."""
+        query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit).offset(offset)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        if process is not None:
+            query = query.where(jobs.c.process == process)
+        with self._read() as conn:
+            return [job_of(row) for row in conn.execute(query)]
+
+    def counts(self) -> dict[JobStatus, int]:
+        """How many jobs are in each state; states with none are there with 0."""
+        query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        with self._read() as conn:
+            found = {JobStatus(status): int(count) for status, count in conn.execute(query)}
+        return {status: found.get(status, 0) for status in JobStatus}
+
+    def dismiss(self, job_id: str) -> Job:
+        """Cancel: at once where nobody works on the job, else the worker is asked to stop."""
+        now = self._clock()
+        with self._write() as conn:
+            row = moves.find(conn, job_id, lock=True)
+            status = JobStatus(row.status)
+            if status is JobStatus.ACCEPTED or moves.expired(row, now):
+                moves.dismiss(conn, row, now, "cancelled by the user")
+            elif status is JobStatus.RUNNING:
+                conn.execute(moves.one(job_id).values(cancel_requested=True, updated=now))
+            return job_of(moves.find(conn, job_id))
+
+    def history(self, job_id: str) -> History:
+        """Every transition of a job, oldest first."""
+        query = select(transitions).where(transitions.c.job_id == job_id)
+        with self._read() as conn:
+            moves.find(conn, job_id)
+            return [transition_of(r) for r in conn.execute(query.order_by(transitions.c.seq))]
+
+    # What a worker does.
+
+    def claim(self, job_id: str, owner: str, seconds: float, max_attempts: int) -> Lease | None:
+        """Take the lease of a job that waits or whose worker fell silent; None when there is none.
+
+        A job that used up its attempts fails here, a cancelled one is dismissed.
+        """
+        now = self._clock()
+        with self._write() as conn:
+            row = conn.execute(moves.locked(job_id)).one_or_none()
+            if row is None or not (row.status == JobStatus.ACCEPTED or moves.expired(row, now)):
+                return None
+            if row.cancel_requested:
+                moves.dismiss(conn, row, now, "cancelled, and its worker fell silent")
+                return None
+            if row.attempt >= max_attempts:
+                moves.fail(conn, row, now, moves.worn_out(row.attempt, max_attempts))
+                return None
+            return moves.lease_out(conn, row, owner, now, seconds)
+
+    def renew(self, lease: Lease, seconds: float) -> bool:
+        """Keep the lease; True when somebody asked the job to stop."""
+        query = moves.held(lease).values(lease_until=self._clock() + seconds)
+        with self._write() as conn:
+            return moves.told(conn.execute(query.returning(jobs.c.cancel_requested)).all(), lease)
+
+    def report(self, lease: Lease, progress: Progress) -> bool:
+        """Store progress, whose percentage never falls; True when asked to stop. Renews nothing."""
+        percent = min(max(progress.percent, 0.0), 100.0)
+        with self._write() as conn:
+            row = moves.owned(conn, lease)
+            values = {
+                "stage": progress.stage,
+                "percent": max(percent, row.percent),
+                "message": progress.message,
+                "updated": self._clock(),
+            }
+            conn.execute(moves.one(lease.job_id).values(**values))
+            return bool(row.cancel_requested)
+
+    def succeed(self, lease: Lease, outputs: tuple[str, ...]) -> None:
+        with self._write() as conn:
+            moves.succeed(conn, moves.owned(conn, lease), self._clock(), outputs)
+
+    def fail(self, lease: Lease, reason: str) -> None:
+        with self._write() as conn:
+            moves.fail(conn, moves.owned(conn, lease), self._clock(), reason)
+
+    def cancelled(self, lease: Lease) -> None:
+        with self._write() as conn:
+            moves.dismiss(conn, moves.owned(conn, lease), self._clock(), "stopped by its worker")
+
+    def release(self, lease: Lease) -> None:
+        """Give the job back unfinished, for another worker; the attempt does not count."""
+        now = self._clock()
+        with self._write() as conn:
+            row = moves.owned(conn, lease)
+            if row.cancel_requested:
+                moves.dismiss(conn, row, now, "cancelled, and its worker shut down")
+                return
+            moves.give_back(conn, row, now)
+
+    def sweep(self, undelivered_after: float) -> JobIds:
+        """Ids to ring again, oldest first: jobs that the broker or a worker lost.
+
+        Whoever gets an id here is the only one who does for `undelivered_after` seconds.
+        """
+        now = self._clock()
+        with self._write() as conn:
+            rows = conn.execute(moves.overdue(now, undelivered_after)).all()
+            for row in rows:
+                if row.cancel_requested:
+                    moves.dismiss(conn, row, now, "cancelled, and its worker fell silent")
+            ids = [row.id for row in rows if not row.cancel_requested]
+            if ids:
+                conn.execute(update(jobs).where(jobs.c.id.in_(ids)).values(rung=now))
+            return ids
+
+    # Scenes.
+
+    def add_scene(self, record: SceneRecord) -> None:
+        """Register a scene; the same id again replaces what was known of it."""
+        with self._write() as conn:
+            conn.execute(scenes.delete().where(scenes.c.id == record.id))
+            conn.execute(insert(scenes).values(**scene_values(record)))
+
+    def get_scene(self, scene_id: str) -> SceneRecord:
+        with self._read() as conn:
+            row = conn.execute(select(scenes).where(scenes.c.id == scene_id)).one_or_none()
+        if row is None:
+            raise UnknownSceneError(scene_id)
+        return scene_of(row)
+
+    def list_scenes(self, *, limit: int = 100, offset: int = 0) -> Scenes:
+        """Newest first."""
+        query = select(scenes).order_by(scenes.c.created.desc(), scenes.c.id)
+        with self._read() as conn:
+            return [scene_of(row) for row in conn.execute(query.limit(limit).offset(offset))]
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with _database_errors(), self._engine.begin() as conn:
+            yield conn
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with _database_errors(), self._writer.begin() as conn:
+            yield conn
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise ServiceError(
+            f"The job database did not answer: {error.orig}. Check that "
+            "GEOANOMALY_DATABASE_URL (or the data folder) is right, reachable and writable."
+        ) from error

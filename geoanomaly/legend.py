@@ -1,0 +1,41 @@
+"""How surprise looks: one ramp for tiles, map legend, QGIS style and preview.
+
+The ramp is fixed, never stretched per image, so two heatmaps can be compared by
+eye. It runs in one hue order of falling lightness (readable with colour-vision
+deficiency and in grey print) and starts transparent: what is ordinary shows the
+scene below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RGBA = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One class of the ramp: surprise in [low, high) and what it means."""
+
+    low: float
+    high: float
+    colour: RGBA
+    meaning: str
+
+
+RAMP: tuple[Step, ...] = (
+    Step(0.0, 1.0, (0, 0, 0, 0), "ordinary"),
+    Step(1.0, 1.5, (254, 217, 118, 90), "1 normal pixel in 10"),
+    Step(1.5, 2.0, (254, 196, 79, 150), "1 in 30"),
+    Step(2.0, 3.0, (253, 141, 60, 215), "1 in 100"),
+    Step(3.0, 4.0, (240, 59, 32, 235), "1 in 1,000"),
+    Step(4.0, 6.0, (189, 0, 38, 245), "1 in 10,000"),
+    Step(6.0, 1e9, (90, 0, 60, 255), "1 in a million or rarer"),
+)
+
+UNIT = "surprise: -log10 of the share of normal pixels that score as high"
+
+
+def colormap() -> list[tuple[tuple[float, float], RGBA]]:
+    """The ramp as rio-tiler's interval colour map."""
+    return [((step.low, step.high), step.colour) for step in RAMP]

@@ -1,0 +1,152 @@
+"""The two networks. They work pixel by pixel on context features, so they are fully convolutional.
+
+Config, modules and shapes only: no I/O, no logging, no choice of device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """features: of a pixel; latent: dimensions of the code; width: of the hidden layers."""
+
+    features: int
+    latent: int
+    width: int = 64
+
+
+class Vae(nn.Module):
+    """A variational autoencoder of one pixel's features, with a linear path beside each network.
+
+    The linear path makes it at least a principal-component model; the networks bend
+    it. Standardises its input itself. (Kingma and Welling 2014, arXiv:1312.6114.)
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("centre", torch.zeros(config.features))
+        self.register_buffer("spread", torch.ones(config.features))
+        self.encoder = _mlp(config.features, config.width, 2 * config.latent)
+        self.encoder_skip = nn.Linear(config.features, config.latent, bias=False)
+        self.decoder = _mlp(config.latent, config.width, config.features)
+        self.decoder_skip = nn.Linear(config.latent, config.features, bias=False)
+        self.log_deviation = nn.Parameter(torch.zeros(config.features))
+
+    def standardise(self, features: Tensor) -> Tensor:
+        return (features - self.centre) / self.spread
+
+    def encode(self, standard: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., features) -> mean and log variance of the code, each (..., latent)."""
+        mean, log_variance = self.encoder(standard).chunk(2, dim=-1)
+        return mean + self.encoder_skip(standard), log_variance.clamp(-8, 4)
+
+    def decode(self, code: Tensor) -> Tensor:
+        return torch.as_tensor(self.decoder(code) + self.decoder_skip(code))
+
+    def residual(self, features: Tensor) -> Tensor:
+        """What the mean of the code does not explain, (..., features); deterministic."""
+        standard = self.standardise(features)
+        mean, _ = self.encode(standard)
+        return standard - self.decode(mean)
+
+    def loss(self, features: Tensor) -> Tensor:
+        """Negative evidence lower bound per pixel, (...,)."""
+        standard = self.standardise(features)
+        mean, log_variance = self.encode(standard)
+        code = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
+        error = (standard - self.decode(code)) * torch.exp(-self.log_deviation)
+        fit = 0.5 * (error**2).sum(-1) + self.log_deviation.sum()
+        return fit + divergence(mean, log_variance)
+
+
+@dataclass(frozen=True)
+class TranslationConfig:
+    """source_features: context features of a pixel at the source date; source, target: bands."""
+
+    source_features: int
+    source: int
+    target: int
+    latent: int = 6
+    width: int = 48
+
+
+class TranslationVae(nn.Module):
+    """What the linear no-change relation misses, predicted from the source date alone.
+
+    The code never sees the target date: if it did, it would explain the change
+    away. The last layer starts at zero, so training starts from the linear model.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: TranslationConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("centre", torch.zeros(config.source_features))
+        self.register_buffer("spread", torch.ones(config.source_features))
+        self.encoder = _mlp(config.source_features, config.width, 2 * config.latent)
+        self.decoder = _mlp(config.latent, config.width, config.target)
+        self.self_head = nn.Linear(config.latent, config.source)
+        last = self.decoder[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., source_features) -> mean and log variance of the code, each (..., latent)."""
+        mean, log_variance = self.encoder((features - self.centre) / self.spread).chunk(2, dim=-1)
+        return mean, log_variance.clamp(-8, 4)
+
+    def correction(self, features: Tensor) -> Tensor:
+        """Expected whitened residual of the target date, (..., target); deterministic."""
+        mean, _ = self.encode(features)
+        return torch.as_tensor(self.decoder(mean))
+
+    def loss(self, features: Tensor, source: Tensor, residual: Tensor) -> Tensor:
+        """Per pixel, (...,): Student-t misfit (nu 4), 0.1 KL, 0.05 self-reconstruction of the source."""
+        mean, log_variance = self.encode(features)
+        code = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
+        misfit = student_t(residual - self.decoder(code))
+        itself = ((source - self.self_head(code)) ** 2).mean(-1)
+        return misfit + 0.1 * divergence(mean, log_variance) + 0.05 * itself
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), summed over the code."""
+    return 0.5 * (mean**2 + torch.exp(log_variance) - 1 - log_variance).sum(-1)
+
+
+def student_t(error: Tensor, nu: float = 4.0) -> Tensor:
+    """Student-t negative log density up to a constant, summed over bands: outliers pull little."""
+    return 0.5 * (nu + 1) * torch.log1p(error**2 / nu).sum(-1)
+
+
+def set_scaling(network: Vae | TranslationVae, features: Tensor) -> None:
+    """Fix the standardisation of the input from (pixels, features)."""
+    network.centre.copy_(features.mean(0))
+    network.spread.copy_(features.std(0).clamp_min(1e-6))
+
+
+def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    layers = nn.Sequential(
+        nn.Linear(inputs, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, outputs),
+    )
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
+    return layers

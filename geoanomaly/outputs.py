@@ -1,0 +1,186 @@
+"""The files that a run publishes, each written under a temporary name, checked and renamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from geoanomaly.inputs import Inputs
+from geoanomaly.legend import RAMP, UNIT
+from geoanomaly.preview import draw_preview
+from geoanomaly.types import Anomaly
+from tiling.cog import CogProfile, whole_file, write_cog
+from tiling.grid import TileGrid
+from tiling.scratch import TileStore
+from tiling.types import Tile
+
+HEATMAP, MASK = "heatmap.tif", "mask.tif"
+VECTORS = ("anomalies.gpkg", "anomalies.geojson")
+OUTPUTS = (HEATMAP, MASK, *VECTORS, "item.json", "heatmap.qml", "preview.png", "run.json")
+
+_MASK_NODATA = 255
+_MASK_COLOURS = {0: (0, 0, 0, 0), 1: (240, 59, 32, 255), _MASK_NODATA: (0, 0, 0, 0)}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where the mask begins: expected share of normal pixels above, and the surprise that means."""
+
+    false_alarm_rate: float
+
+    @property
+    def surprise(self) -> float:
+        return float(-np.log10(self.false_alarm_rate))
+
+    def tags(self) -> dict[str, str]:
+        return {
+            "GEOANOMALY_THRESHOLD": f"{self.surprise:.6f}",
+            "GEOANOMALY_FALSE_ALARM_RATE": f"{self.false_alarm_rate:g}",
+        }
+
+
+def write_rasters(out: Path, store: TileStore, grid: TileGrid, threshold: Threshold) -> None:
+    """`heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above the threshold)."""
+    surprise = CogProfile("float32", np.nan, UNIT, tags=threshold.tags())
+    mask = CogProfile(
+        "uint8",
+        _MASK_NODATA,
+        "1 = anomalous, 0 = ordinary",
+        resampling="MODE",
+        tags=threshold.tags(),
+        colormap=_MASK_COLOURS,
+    )
+    write_cog(out / HEATMAP, grid.geobox, surprise, _cores(store, grid))
+    write_cog(
+        out / MASK,
+        grid.geobox,
+        mask,
+        ((tile, _above(core, threshold)) for tile, core in _cores(store, grid)),
+    )
+
+
+def _cores(store: TileStore, grid: TileGrid) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
+    return ((tile, store.read(tile)) for tile in grid)
+
+
+def _above(core: NDArray[np.float32], threshold: Threshold) -> NDArray[np.uint8]:
+    above = (core >= threshold.surprise).astype(np.uint8)
+    return np.where(np.isfinite(core), above, np.uint8(_MASK_NODATA))
+
+
+def write_vectors(out: Path, anomalies: list[Anomaly], crs: Any) -> None:
+    """GeoPackage in the heatmap's CRS; GeoJSON in WGS 84 (RFC 7946), or in pixels without a CRS."""
+    import geopandas  # half a second to import
+
+    frame = geopandas.GeoDataFrame(
+        {
+            "id": [each.id for each in anomalies],
+            "peak": [round(each.peak, 3) for each in anomalies],
+            "mean": [round(each.mean, 3) for each in anomalies],
+            "pixels": [each.pixels for each in anomalies],
+            "area_m2": np.array(
+                [np.nan if each.area_m2 is None else round(each.area_m2, 1) for each in anomalies],
+                dtype=float,
+            ),
+            **{
+                name: np.array([each.bbox[i] for each in anomalies], dtype=float)
+                for i, name in enumerate(("minx", "miny", "maxx", "maxy"))
+            },
+        },
+        geometry=[each.geometry for each in anomalies],
+        crs=crs,
+    )
+    with whole_file(out / "anomalies.gpkg") as partial:
+        frame.to_file(partial, driver="GPKG", layer="anomalies", geometry_type="Unknown")
+    lonlat = frame if crs is None else frame.to_crs("EPSG:4326")
+    with whole_file(out / "anomalies.geojson") as partial:
+        partial.write_text(lonlat.to_json(drop_id=True))
+
+
+def write_style(out: Path) -> None:
+    """`heatmap.qml`: QGIS finds it beside the raster and shows the ramp of the web map."""
+    items = "".join(
+        f'<item value="{min(step.high, 1e4):g}" color="#{step.colour[0]:02x}{step.colour[1]:02x}'
+        f'{step.colour[2]:02x}" alpha="{step.colour[3]}" label="{step.low:g} and up: '
+        f'{step.meaning}"/>'
+        for step in RAMP
+    )
+    text = f"""<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22" styleCategories="AllStyleCategories">
+ <pipe>
+  <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1"
+    classificationMin="0" classificationMax="{RAMP[-1].low:g}">
+   <rasterTransparency/>
+   <rastershader>
+    <colorrampshader colorRampType="DISCRETE" classificationMode="1" clip="0"
+      minimumValue="0" maximumValue="{RAMP[-1].low:g}">{items}</colorrampshader>
+   </rastershader>
+  </rasterrenderer>
+ </pipe>
+</qgis>
+"""
+    with whole_file(out / "heatmap.qml") as partial:
+        partial.write_text(text)
+
+
+def write_preview(out: Path, inputs: Inputs, threshold: Threshold) -> None:
+    """`preview.png`: the scene beside itself under the heatmap, with the legend."""
+    with whole_file(out / "preview.png") as partial:
+        draw_preview(partial, inputs, out / HEATMAP, threshold.surprise)
+
+
+def write_item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> None:
+    """`item.json`: a STAC item of the heatmap and its companions."""
+    with whole_file(out / "item.json") as partial:
+        partial.write_text(json.dumps(_item(out, inputs, properties), indent=1))
+
+
+def _item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> dict[str, Any]:
+    import pystac
+    from rio_stac import create_stac_item
+
+    date = inputs.scenes[-1].scene.date
+    when = datetime.fromisoformat(date) if date else datetime.now(UTC)
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    georeferenced = inputs.geobox.crs is not None
+    item = create_stac_item(
+        str(out / HEATMAP),
+        input_datetime=when,
+        id=out.name or "heatmap",
+        asset_name="heatmap",
+        asset_href=f"./{HEATMAP}",
+        asset_roles=["data"],
+        asset_media_type=pystac.MediaType.COG,
+        properties=dict(properties),
+        with_proj=georeferenced,
+        with_raster=False,
+    )
+    for name, media in {
+        MASK: pystac.MediaType.COG,
+        "anomalies.gpkg": pystac.MediaType.GEOPACKAGE,
+        "anomalies.geojson": pystac.MediaType.GEOJSON,
+        "preview.png": pystac.MediaType.PNG,
+        "run.json": pystac.MediaType.JSON,
+    }.items():
+        role = "overview" if media == pystac.MediaType.PNG else "data"
+        item.add_asset(Path(name).stem + "-" + name.split(".")[-1], pystac.Asset(f"./{name}", media_type=media, roles=[role]))
+    # rio-stac writes the projection extension of an older version; reading migrates it.
+    migrated = pystac.Item.from_dict(item.to_dict(), migrate=True).to_dict()
+    if not georeferenced:
+        migrated["geometry"] = None
+        migrated.pop("bbox", None)
+    return dict(migrated)
+
+
+def write_run(out: Path, report: Mapping[str, Any]) -> None:
+    """`run.json`: inputs with sha256, versions, parameters, timings, what was found."""
+    with whole_file(out / "run.json") as partial:
+        partial.write_text(json.dumps(report, indent=1, default=str))

@@ -1,0 +1,299 @@
+"""One job from its spec to its published files. Reads as a table of contents."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoanomaly import __version__, compute, outputs, sampling
+from geoanomaly.anomalies import MIN_PIXELS, trace
+from geoanomaly.calibration import calibrate, sample_scores
+from geoanomaly.detectors import chosen_detector
+from geoanomaly.detectors.base import FitOptions
+from geoanomaly.errors import SceneError, TileError
+from geoanomaly.inputs import MIN_VALID_PIXELS, Inputs, open_inputs, open_normal
+from geoanomaly.intake import check_model_fits
+from geoanomaly.models import CARD, WEIGHTS, Model, load_model, make_model, save_model
+from geoanomaly.outputs import OUTPUTS, Threshold
+from geoanomaly.progress import Pace
+from geoanomaly.sampling import Sample
+from geoanomaly.settings import Settings
+from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult
+from tiling.grid import TileGrid
+from tiling.runner import TileFailure, run_tiles
+from tiling.scratch import TileStore
+from tiling.types import Tile
+
+
+def run(
+    spec: JobSpec, *, out: Path, scratch: Path, settings: Settings, report: Report
+) -> RunResult:
+    """Do the job: files appear in `out`, unfinished work is kept in `scratch` for a restart.
+
+    `report` is called between tiles and training steps and may raise to stop. The
+    spec has been checked (`intake.check`).
+    """
+    compute.use_one_thread_each()
+    if spec.process is Process.TRAIN_MODEL:
+        return _train(spec, out=out, settings=settings, report=report)
+    return _detect(spec, out=out, scratch=scratch, settings=settings, report=report)
+
+
+def _detect(
+    spec: JobSpec, *, out: Path, scratch: Path, settings: Settings, report: Report
+) -> RunResult:
+    clock = _Clock()
+    with clock.step("reading"):
+        report(Progress("reading", 0, "opening the scenes"))
+        inputs = open_inputs(spec)
+    with clock.step("fitting"):
+        model = _model_for(spec, inputs, scratch, settings, report)
+    with clock.step("scoring"):
+        grid = inputs.tiles(spec.tile_size or settings.tile_size, model.detector.halo)
+        store = TileStore(scratch / "surprise.zarr")
+        store.create(grid)
+        _score(ScoreTile(inputs, model.to(compute.device()), store), grid, settings, report)
+    with clock.step("writing"):
+        out.mkdir(parents=True, exist_ok=True)
+        threshold = Threshold(spec.false_alarm_rate)
+        anomalies = _publish(out, inputs, store, grid, threshold, report)
+    run_report = _describe(spec, inputs, model, grid, threshold, anomalies, clock)
+    outputs.write_item(out, inputs, run_report["stac"])
+    outputs.write_run(out, run_report)
+    report(Progress("done", 100, f"{len(anomalies)} anomalies"))
+    return RunResult(OUTPUTS, run_report)
+
+
+def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> RunResult:
+    entry = chosen_detector(spec.process, spec.detector)
+    family = entry.family()
+    scenes = [open_normal(scene, spec.sensor, spec.aoi) for scene in spec.scenes]
+    _require_alike(scenes)
+    samples = [
+        sampling.draw(
+            inputs, halo=family.halo, seed=spec.seed, report=report, share=len(scenes),
+            exclude=spec.exclude,
+        )
+        for inputs in scenes
+    ]
+    sample = sampling.merge([each for each in samples if each.pixels])
+    info = scenes[0].scenes[0]
+    assert spec.name is not None  # checked at intake
+    model = _fit(
+        spec, sample, scenes[0].log, report, name=spec.name, family=entry.name,
+        sensor=info.sensor.name, bands=info.band_names, end=95.0,
+    )
+    save_model(model, settings.models_dir / spec.name)
+    out.mkdir(parents=True, exist_ok=True)
+    save_model(model, out)
+    report(Progress("done", 100, f"model {spec.name} is ready"))
+    return RunResult((CARD, WEIGHTS), {"model": spec.name, "digest": model.card.digest})
+
+
+def _require_alike(scenes: list[Inputs]) -> None:
+    first = scenes[0].scenes[0]
+    for inputs in scenes[1:]:
+        info = inputs.scenes[0]
+        if info.band_names != first.band_names or info.sensor != first.sensor:
+            raise SceneError(
+                f"{info.scene.href} has bands {' '.join(info.band_names)} ({info.sensor.name}), "
+                f"{first.scene.href} has {' '.join(first.band_names)} ({first.sensor.name}). "
+                "A model is trained on scenes of one sensor and one band layout.",
+                field="scenes",
+            )
+
+
+def _model_for(
+    spec: JobSpec, inputs: Inputs, scratch: Path, settings: Settings, report: Report
+) -> Model:
+    """The named model, the one that an interrupted run left in scratch, or one fitted now."""
+    if spec.model is not None:
+        model = load_model(settings.models_dir / spec.model)
+        check_model_fits(model.card, inputs)
+        return model
+    kept = scratch / "model"
+    if (kept / CARD).exists():
+        return load_model(kept)
+    entry = chosen_detector(spec.process, spec.detector)
+    sample = sampling.draw(
+        inputs, halo=entry.family().halo, seed=spec.seed, report=report
+    )
+    info = inputs.scenes[-1]
+    model = _fit(
+        spec, sample, inputs.log, report, name="model", family=entry.name,
+        sensor=info.sensor.name, bands=info.band_names, end=40.0,
+    )
+    save_model(model, kept)
+    # What was written is what is used: a restarted job then scores with the same bits.
+    return load_model(kept)
+
+
+def _fit(
+    spec: JobSpec, sample: Sample, log: tuple[bool, ...], report: Report, *, name: str,
+    family: str, sensor: str, bands: tuple[str, ...], end: float,
+) -> Model:
+    if sample.pixels < MIN_VALID_PIXELS:
+        raise SceneError(
+            f"{sample.pixels:,} valid pixels were found to learn from, {MIN_VALID_PIXELS:,} are "
+            "needed. Check nodata, the area and the excluded polygons.",
+            field="aoi" if spec.aoi else "scenes",
+        )
+    options = FitOptions(log, spec.seed, report, end=end)
+    detector = chosen_detector(spec.process, family).family().fit(sample, options)
+    report(Progress("calibrating", end, "scoring the sample"))
+    calibration = calibrate(sample_scores(detector, sample))
+    return make_model(
+        detector, calibration, name=name, family=family, sensor=sensor, bands=bands,
+        trained_on=tuple(Path(scene.href).name for scene in spec.scenes), seed=spec.seed,
+    )
+
+
+@dataclass(frozen=True)
+class ScoreTile:
+    """The kernel: read a window and its halo, score it, keep the core. Picklable, knows no Dask."""
+
+    inputs: Inputs
+    model: Model
+    store: TileStore
+
+    def __call__(self, tile: Tile) -> None:
+        compute.use_one_thread_each()  # on a cluster this is another process
+        self.store.write(tile, self.surprise(tile))
+
+    def surprise(self, tile: Tile) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Calibrated surprise of a tile's core, NaN outside the area and where data is missing."""
+        inside = self.inputs.inside(tile)
+        if not inside.any():
+            return np.full(tile.shape, np.nan, np.float32)
+        batches = self.inputs.read(tile)
+        if not all(batch.any_valid for batch in batches):
+            return np.full(tile.shape, np.nan, np.float32)
+        score = self.model.detector.score(batches)[0][tile.inner]
+        surprise = self.model.calibration.surprise(score)
+        surprise[~inside] = np.nan
+        return surprise
+
+
+def _score(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: Report) -> None:
+    """Score the tiles that the store lacks."""
+    todo = kernel.store.missing(grid)
+    pace = Pace(total=len(grid), done=len(grid) - len(todo), start=40, end=90)
+    report(pace.progress())
+    try:
+        run_tiles(
+            kernel,
+            todo,
+            threads=settings.threads,
+            scheduler=settings.dask_scheduler,
+            on_done=lambda: report(pace.step()),
+        )
+    except TileFailure as failure:
+        raise TileError(str(failure)) from failure
+
+
+def _publish(
+    out: Path, inputs: Inputs, store: TileStore, grid: TileGrid, threshold: Threshold, report: Report
+) -> list[Anomaly]:
+    report(Progress("writing", 90, "heatmap and mask"))
+    outputs.write_rasters(out, store, grid, threshold)
+    report(Progress("writing", 95, "anomalies"))
+    anomalies = trace(out / outputs.HEATMAP, out / outputs.MASK)
+    outputs.write_vectors(out, anomalies, inputs.geobox.crs)
+    outputs.write_style(out)
+    outputs.write_preview(out, inputs, threshold)
+    return anomalies
+
+
+def _describe(
+    spec: JobSpec, inputs: Inputs, model: Model, grid: TileGrid, threshold: Threshold,
+    anomalies: list[Anomaly], clock: _Clock,
+) -> dict[str, Any]:
+    """What `run.json` says."""
+    card = model.card
+    per_km2 = _false_alarms_per_km2(inputs, threshold)
+    stac = {
+        "geoanomaly:process": spec.process.value,
+        "geoanomaly:detector": card.detector,
+        "geoanomaly:threshold": threshold.surprise,
+        "geoanomaly:false_alarm_rate": threshold.false_alarm_rate,
+        "geoanomaly:calibration": "estimate, without history of the place",
+    }
+    return {
+        "spec": spec.to_json(),
+        "inputs": [
+            {
+                "href": info.scene.href,
+                "sha256": _sha256(Path(info.scene.href)),
+                "sensor": info.sensor.name,
+                "bands": info.band_names,
+            }
+            for info in inputs.scenes
+        ],
+        "notes": inputs.notes,
+        "grid": {
+            "shape": tuple(inputs.geobox.shape),
+            "crs": str(inputs.geobox.crs) if inputs.geobox.crs else None,
+            "transform": tuple(inputs.geobox.affine)[:6],
+            "tiles": len(grid),
+            "tile_size": grid.size,
+            "halo": grid.halo,
+        },
+        "model": {
+            "name": spec.model,
+            "detector": card.detector,
+            "digest": card.digest,
+            "calibration": dict(card.calibration),
+            "calibration_kind": "estimate without labels or history",
+        },
+        "threshold": {
+            "false_alarm_rate": threshold.false_alarm_rate,
+            "surprise": threshold.surprise,
+            "expected_false_alarm_pixels_per_km2": per_km2,
+        },
+        "anomalies": {"count": len(anomalies), "min_pixels": MIN_PIXELS},
+        "versions": {
+            "geoanomaly": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "rasterio", "numpy", "dask")},
+        },
+        "seconds": clock.seconds,
+        "stac": stac,
+    }
+
+
+def _false_alarms_per_km2(inputs: Inputs, threshold: Threshold) -> float | None:
+    """Expected normal pixels above the threshold in a square kilometre; None without a CRS."""
+    geobox = inputs.geobox
+    if geobox.crs is None:
+        return None
+    square = geobox.geographic_extent.to_crs("EPSG:6933").area / (geobox.shape[0] * geobox.shape[1])
+    return float(round(threshold.false_alarm_rate * 1e6 / square, 4))
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Clock:
+    """Seconds spent in each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,98 @@
+"""One picture that shows what was found: the scene beside itself under the heatmap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+
+from geoanomaly.inputs import Inputs
+from geoanomaly.legend import RAMP
+from geoanomaly.sensors import display_bands
+
+MAX_SIDE = 1024
+
+
+def draw_preview(path: Path, inputs: Inputs, heatmap: Path, threshold: float) -> None:
+    """A PNG of at most two squares of `MAX_SIDE` px and a legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    surprise = _shrunk(heatmap)
+    scene = _scene_picture(inputs, surprise.shape)
+    height, width = surprise.shape
+    wide = 5.0 * width / max(height, width)
+    figure = Figure(figsize=(2 * wide + 2.4, 5.0 * height / max(height, width) + 0.5), dpi=140)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    for axis, title in zip(axes, ("scene", "surprise"), strict=True):
+        axis.imshow(scene, interpolation="nearest")
+        axis.set_title(title, fontsize=9)
+        axis.set_axis_off()
+    axes[1].imshow(_coloured(surprise), interpolation="nearest")
+    steps = [step for step in RAMP if step.colour[3]]
+    patches = [
+        Patch(color=np.array(step.colour) / 255, label=f"≥ {step.low:g}   {step.meaning}")
+        for step in steps
+    ]
+    figure.legend(
+        handles=patches,
+        loc="center right",
+        fontsize=7,
+        title=f"surprise (threshold {threshold:.2g})",
+        title_fontsize=7,
+        frameon=False,
+    )
+    figure.subplots_adjust(left=0.01, right=1 - 2.2 / figure.get_figwidth(), bottom=0.01, top=0.92, wspace=0.02)
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _shrunk(heatmap: Path) -> NDArray[np.float32]:
+    """The heatmap with its longer side at most `MAX_SIDE`, from the overviews."""
+    with rasterio.open(heatmap) as raster:
+        factor = max(raster.height, raster.width) / MAX_SIDE
+        shape = raster.shape
+        if factor > 1:
+            shape = tuple(max(1, round(side / factor)) for side in shape)
+        # Average, as in the overviews: a single hot pixel must not stand for a whole field.
+        return np.asarray(raster.read(1, out_shape=shape, resampling=Resampling.average))
+
+
+def _scene_picture(inputs: Inputs, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The after scene in its default colours, (y, x, 3) in [0, 1], by 2-98 % stretch."""
+    info = inputs.scenes[-1]
+    bands = next(iter(display_bands(info.sensor.name, len(info.band_names)).values()))
+    rows, cols = inputs.clip.rows, inputs.clip.cols
+    window = rasterio.windows.Window.from_slices(rows, cols)
+    indexes = [info.source.bands[band - 1] for band in bands]
+    with rasterio.open(info.scene.href) as raster:
+        data = raster.read(
+            indexes, window=window, out_shape=(len(indexes), *shape), resampling=Resampling.nearest
+        ).astype(np.float64)
+        valid = raster.read_masks(
+            indexes[0], window=window, out_shape=shape, resampling=Resampling.nearest
+        )
+    data[:, (valid == 0) | ~np.isfinite(data).all(axis=0)] = np.nan
+    picture = np.moveaxis(np.stack([_stretch(band) for band in data]), 0, -1)
+    return np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
+
+
+def _stretch(band: NDArray[Any]) -> NDArray[Any]:
+    if not np.isfinite(band).any():
+        return np.ones_like(band)
+    low, high = np.nanpercentile(band, (2, 98))
+    return np.nan_to_num(np.clip((band - low) / max(high - low, 1e-12), 0, 1), nan=1.0)
+
+
+def _coloured(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The ramp's colours, (y, x, 4); transparent where there is no value."""
+    edges = [step.low for step in RAMP[1:]]
+    colours = np.array([step.colour for step in RAMP], dtype=np.uint8)
+    picture = colours[np.digitize(surprise, edges)]
+    picture[~np.isfinite(surprise)] = 0
+    return picture

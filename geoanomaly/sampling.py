@@ -1,0 +1,131 @@
+"""Windows from which a detector learns: a seeded choice whose cost does not grow with the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geom import Geometry
+from rasterio.features import geometry_mask
+from shapely.geometry.base import BaseGeometry
+
+from geoanomaly.inputs import Inputs
+from geoanomaly.types import AOI, Progress, Report
+from tiling.types import Tile, TileBatch
+
+WINDOW = 128
+MAX_WINDOWS = 64
+MAX_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Windows with halo, as many per scene of the job.
+
+    batches: one `TileBatch` a scene, shapes (n, band, y, x) and (n, y, x).
+    core: bool (n, y, x), True where a pixel may be learnt from: valid in all scenes,
+        inside the area, and not halo.
+    halo: how many pixels of each edge are halo.
+    """
+
+    batches: tuple[TileBatch, ...]
+    core: NDArray[np.bool_]
+    halo: int
+
+    @property
+    def pixels(self) -> int:
+        return int(self.core.sum())
+
+
+def draw(
+    inputs: Inputs,
+    *,
+    halo: int,
+    seed: int,
+    report: Report,
+    share: int = 1,
+    exclude: AOI | None = None,
+) -> Sample:
+    """Read windows spread at random over the area until the budget is full.
+
+    share: how many scenes divide the budget among them; exclude: polygons whose
+    pixels are not learnt from. Looks at four times as
+    many windows as it keeps, so that a mostly empty scene still gives some.
+    """
+    count = max(_budget(inputs, halo) // share, 1)
+    left_out = _on_grid(exclude, inputs)
+    kept: list[tuple[tuple[TileBatch, ...], NDArray[np.bool_]]] = []
+    for tile in islice(_shuffled(inputs, halo, seed), 4 * count):
+        window = _read(inputs, tile, left_out)
+        if window[1].any():
+            kept.append(window)
+            report(Progress("reading", 8.0 * len(kept) / count, f"{len(kept)} sample windows"))
+        if len(kept) == count:
+            break
+    if not kept:
+        return _empty(inputs, halo)
+    batches = zip(*(batches for batches, _ in kept), strict=True)
+    cores = np.stack([core for _, core in kept])
+    return Sample(tuple(_concatenate(scene) for scene in batches), cores, halo)
+
+
+def merge(samples: list[Sample]) -> Sample:
+    """Windows of several scenes as one sample; they must agree in bands and halo."""
+    batches = zip(*(sample.batches for sample in samples), strict=True)
+    return Sample(
+        tuple(_concatenate(scene) for scene in batches),
+        np.concatenate([sample.core for sample in samples]),
+        samples[0].halo,
+    )
+
+
+def _budget(inputs: Inputs, halo: int) -> int:
+    bands = sum(array.shape[0] for array in inputs.arrays)
+    each = bands * (WINDOW + 2 * halo) ** 2 * 4
+    return int(np.clip(MAX_BYTES // each, 4, MAX_WINDOWS))
+
+
+def _shuffled(inputs: Inputs, halo: int, seed: int) -> Iterator[Tile]:
+    """The windows that touch the area, in a seeded random order."""
+    grid = inputs.tiles(WINDOW, halo)
+    for number in np.random.default_rng(seed).permutation(len(grid)):
+        tile = grid.tile(*divmod(int(number), grid.shape[1]))
+        if inputs.inside(tile).any():
+            yield tile
+
+
+def _on_grid(area: AOI | None, inputs: Inputs) -> BaseGeometry | None:
+    """An area in the CRS of the inputs."""
+    if area is None or inputs.geobox.crs is None:
+        return None
+    return Geometry(area.geometry, area.crs).to_crs(inputs.geobox.crs, resolution="auto").geom
+
+
+def _read(
+    inputs: Inputs, tile: Tile, left_out: BaseGeometry | None
+) -> tuple[tuple[TileBatch, ...], NDArray[np.bool_]]:
+    batches = inputs.read(tile)
+    valid = np.logical_and.reduce([batch.valid[0] for batch in batches])
+    core = np.zeros_like(valid)
+    core[tile.inner] = inputs.inside(tile)
+    if left_out is not None:
+        core[tile.inner] &= geometry_mask([left_out], tile.shape, tile.geobox.affine)
+    return batches, core & valid
+
+
+def _concatenate(batches: tuple[TileBatch, ...]) -> TileBatch:
+    return TileBatch(
+        np.concatenate([batch.data for batch in batches]),
+        np.concatenate([batch.valid for batch in batches]),
+    )
+
+
+def _empty(inputs: Inputs, halo: int) -> Sample:
+    batches = tuple(
+        TileBatch(np.zeros((0, array.shape[0], 0, 0), np.float32), np.zeros((0, 0, 0), bool))
+        for array in inputs.arrays
+    )
+    return Sample(batches, np.zeros((0, 0, 0), bool), halo)

@@ -1,0 +1,229 @@
+"""What a raster file is, found out without reading all of it, and how two of them fit together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+from geoanomaly.errors import SceneError
+from geoanomaly.sensors import Sensor, guess_sensor, sensor_named
+from geoanomaly.types import Scene
+from tiling.source import RasterSource
+
+
+@dataclass(frozen=True)
+class SceneInfo:
+    """A scene after a look at its file.
+
+    source: its data bands (without alpha), in physical units, on its own grid.
+    """
+
+    scene: Scene
+    sensor: Sensor
+    band_names: tuple[str, ...]
+    geobox: GeoBox
+    source: RasterSource
+    notes: tuple[str, ...] = ()
+
+    @property
+    def georeferenced(self) -> bool:
+        return self.geobox.crs is not None
+
+
+def inspect(scene: Scene, *, field: str, sensor: str | None = None) -> SceneInfo:
+    """Open a scene and find out what it is; SceneError names `field` and says what to do.
+
+    sensor: overrides the scene's own and the guess.
+    """
+    chosen = sensor or scene.sensor
+    try:
+        with rasterio.open(scene.href) as raster:
+            _check_whole(raster, scene.href, field)
+            return _inspect_open(scene, raster, chosen, field)
+    except RasterioError as error:
+        raise SceneError(_open_failure(scene.href, error), field=field) from None
+
+
+def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> SceneInfo:
+    alpha = ColorInterp.alpha in raster.colorinterp
+    bands = tuple(
+        i for i, kind in zip(raster.indexes, raster.colorinterp, strict=True)
+        if kind is not ColorInterp.alpha
+    )
+    dtype = raster.dtypes[0]
+    if np.dtype(dtype).kind == "c":
+        raise SceneError(f"{scene.href} has complex pixels ({dtype}). Give amplitude.", field=field)
+    descriptions = [raster.descriptions[i - 1] for i in bands]
+    geobox = GeoBox(raster.shape, raster.transform, raster.crs)
+    name = chosen or guess_sensor(descriptions, dtype, _metres(geobox), alpha=alpha)
+    found = sensor_named(name)
+    notes = () if chosen else (f"{_title(scene)}: {len(bands)} bands, taken as {name}.",)
+    names = _band_names(found, descriptions, field)
+    scale, offset = _scaling(raster, found, dtype)
+    source = RasterSource(
+        str(scene.href), bands, nodata=_nodata(raster, found, dtype), scale=scale, offset=offset
+    )
+    return SceneInfo(scene, found, names, geobox, source, notes)
+
+
+def _band_names(sensor: Sensor, descriptions: list[str | None], field: str) -> tuple[str, ...]:
+    """The file's own names when all bands have different ones, else the sensor's layout."""
+    given = [name for name in descriptions if name]
+    if len(given) == len(descriptions) == len(set(given)) and (
+        not sensor.layouts or set(given) <= {name for s in sensor.layouts for name in s}
+    ):
+        return tuple(given)
+    return sensor.band_names(len(descriptions), field=field)
+
+
+def _scaling(raster: Any, sensor: Sensor, dtype: str) -> tuple[float, float]:
+    """The file's own scale and offset, else the sensor's for 16-bit products."""
+    own = (raster.scales[0], raster.offsets[0])
+    if own != (1.0, 0.0):
+        return own
+    return (sensor.scale, sensor.offset) if dtype in ("uint16", "int16") else (1.0, 0.0)
+
+
+def _nodata(raster: Any, sensor: Sensor, dtype: str) -> float | None:
+    if raster.nodata is not None or sensor.nodata is None or dtype not in ("uint16", "int16"):
+        return None  # the file's own masks hold
+    return sensor.nodata
+
+
+def _check_whole(raster: Any, href: str, field: str) -> None:
+    """Refuse a truncated GeoTIFF: it opens well, and fails when its last blocks are read."""
+    path = Path(href)
+    if raster.driver != "GTiff" or not path.is_file():
+        return
+    size = path.stat().st_size
+    for band in {1, raster.count}:
+        end = max((_block_end(raster, band, index) for index, _ in raster.block_windows(band)), default=0)
+        if end > size:
+            raise SceneError(
+                f"{href} is truncated: its blocks reach to byte {end:,}, the file ends at {size:,}. "
+                "Copy or download it again.",
+                field=field,
+            )
+    try:
+        raster.read(raster.count, window=Window(raster.width - 1, raster.height - 1, 1, 1))
+    except RasterioIOError as error:
+        raise SceneError(f"{href} cannot be read to its end: {error}.", field=field) from None
+
+
+def _block_end(raster: Any, band: int, index: tuple[int, int]) -> int:
+    """Offset behind a block of a TIFF in bytes; 0 for a sparse one."""
+    row, col = index
+    offset = raster.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band)
+    size = raster.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=band)
+    return int(offset) + int(size) if offset and size else 0
+
+
+def _open_failure(href: str, error: RasterioError) -> str:
+    if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
+        return f"There is no file {href}."
+    return f"{href} cannot be opened as a raster: {error}."
+
+
+def _title(scene: Scene) -> str:
+    return scene.title or Path(scene.href).name
+
+
+def _metres(geobox: GeoBox) -> float | None:
+    """Pixel size in metres, roughly; None without a CRS."""
+    if geobox.crs is None:
+        return None
+    size = abs(geobox.resolution.x)
+    if geobox.crs.geographic:
+        return float(size * 111_320 * math.cos(math.radians(_centre_latitude(geobox))))
+    return float(size)
+
+
+def _centre_latitude(geobox: GeoBox) -> float:
+    box = geobox.boundingbox
+    return float((box.bottom + box.top) / 2)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The before scene's pixels on the after scene's grid, and what was done for it."""
+
+    source: RasterSource
+    notes: tuple[str, ...] = field(default=())
+
+
+def align(before: SceneInfo, after: SceneInfo) -> Alignment:
+    """Lay the before scene on the after scene's grid; SceneError when they share no ground."""
+    if before.georeferenced and after.georeferenced:
+        return _align_on_ground(before, after)
+    if before.geobox.shape != after.geobox.shape:
+        missing = "neither scene has" if before.georeferenced == after.georeferenced else "one scene has no"
+        raise SceneError(
+            f"The before scene is {_size(before.geobox)}, the after scene {_size(after.geobox)} "
+            f"pixels, and {missing} CRS to lay one on the other. Give both a CRS, or cut them alike.",
+            field="before",
+        )
+    if before.georeferenced == after.georeferenced:
+        return Alignment(before.source, ("No CRS: the scenes are compared pixel by pixel.",))
+    return Alignment(
+        before.source, ("Only one scene has a CRS: their pixels are taken to lie on one grid.",)
+    )
+
+
+def _align_on_ground(before: SceneInfo, after: SceneInfo) -> Alignment:
+    if _same_grid(before.geobox, after.geobox):
+        return Alignment(before.source)
+    shared = before.geobox.extent.to_crs(after.geobox.crs, resolution="auto") & after.geobox.extent
+    if _empty(shared):
+        raise SceneError(
+            f"The scenes do not overlap: before covers {_where(before.geobox)}, after covers "
+            f"{_where(after.geobox)}. Choose two scenes of one place.",
+            field="before",
+        )
+    source = before.source
+    moved = RasterSource(
+        source.href, source.bands, after.geobox, source.nodata, source.scale, source.offset
+    )
+    share = shared.area / after.geobox.extent.area
+    note = (
+        f"The before scene ({_grid(before.geobox)}) was resampled bilinearly to the after scene's "
+        f"grid ({_grid(after.geobox)}); it covers {share:.0%} of it."
+    )
+    return Alignment(moved, (note,))
+
+
+def _same_grid(a: GeoBox, b: GeoBox) -> bool:
+    """Equal grids but for rounding: corners within a thousandth of a pixel."""
+    if a.shape != b.shape or a.crs != b.crs:
+        return False
+    height, width = a.shape
+    return all(
+        math.dist(~b.affine * (a.affine * corner), corner) < 1e-3
+        for corner in ((0, 0), (width, 0), (0, height))
+    )
+
+
+def _empty(geometry: Geometry) -> bool:
+    return bool(geometry.is_empty or geometry.area == 0)
+
+
+def _size(geobox: GeoBox) -> str:
+    return f"{geobox.shape[1]} x {geobox.shape[0]}"
+
+
+def _grid(geobox: GeoBox) -> str:
+    return f"{_size(geobox)} px of {abs(geobox.resolution.x):g}, {geobox.crs}"
+
+
+def _where(geobox: GeoBox) -> str:
+    box = geobox.geographic_extent.boundingbox
+    return f"{box.left:.4f},{box.bottom:.4f} to {box.right:.4f},{box.top:.4f} degrees"

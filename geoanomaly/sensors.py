@@ -1,0 +1,148 @@
+"""What is known of a sensor: band names, physical units, nodata, domain and how to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from geoanomaly.errors import ParameterError, SceneError
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A kind of raster.
+
+    layouts: known band orders, by band count; empty = any count.
+    scale, offset: digital number -> physical value, for 16-bit products without
+        their own; 8-bit quicklooks keep their numbers.
+    nodata: value that means "no data" in 16-bit products that do not say so.
+    log: work on the logarithm (speckle is multiplicative).
+    """
+
+    name: str
+    title: str
+    layouts: tuple[tuple[str, ...], ...] = ()
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    log: bool = False
+
+    def band_names(self, count: int, *, field: str) -> tuple[str, ...]:
+        """Names of `count` bands; SceneError when the sensor has no such layout."""
+        if not self.layouts:
+            return tuple(f"band {i}" for i in range(1, count + 1))
+        for layout in self.layouts:
+            if len(layout) == count:
+                return layout
+        known = "; ".join(f"{len(names)}: {' '.join(names)}" for names in self.layouts)
+        raise SceneError(
+            f"{count} bands are no layout of {self.name} (known: {known}). "
+            "Name the bands in the file as the sensor does, or use the sensor 'generic'.",
+            field=field,
+        )
+
+
+_S2_13 = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+_S2_12 = tuple(name for name in _S2_13 if name != "B10")
+_S2_10 = tuple(name for name in _S2_12 if name not in ("B01", "B09"))
+_S2_6 = ("B02", "B03", "B04", "B08", "B11", "B12")
+_S2_4 = ("B02", "B03", "B04", "B08")
+
+SENSORS: Mapping[str, Sensor] = {
+    sensor.name: sensor
+    for sensor in (
+        Sensor(
+            "sentinel-2-l2a",
+            "Sentinel-2 L2A surface reflectance",
+            layouts=(_S2_13, _S2_12, _S2_10, _S2_6, _S2_4, ("B04", "B03", "B02")),
+            scale=1e-4,
+            nodata=0,
+        ),
+        Sensor(
+            "landsat-c2-l2",
+            "Landsat 4-9 Collection 2 surface reflectance",
+            layouts=(
+                ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22"),
+                ("blue", "green", "red", "nir08", "swir16", "swir22"),
+                ("blue", "green", "red", "nir08"),
+                ("red", "green", "blue"),
+            ),
+            scale=2.75e-5,
+            offset=-0.2,
+            nodata=0,
+        ),
+        Sensor("sar", "SAR backscatter (log domain)", layouts=(("VV", "VH"), ("VV",)), log=True),
+        Sensor("rgb", "RGB photograph", layouts=(("red", "green", "blue"),)),
+        Sensor("rgbn", "RGB + near infrared", layouts=(("red", "green", "blue", "nir"),)),
+        Sensor("generic", "n-band raster"),
+    )
+}
+
+_RED = ("B04", "red")
+_TRUE = (_RED, ("B03", "green"), ("B02", "blue"))
+_NIR = ("B08", "B8A", "nir08", "nir")
+_FALSE = (_NIR, _RED, ("B03", "green"))
+_SWIR = (("B12", "swir22"), _NIR, _RED)
+
+
+def sensor_named(name: str) -> Sensor:
+    """The sensor of that name; ParameterError names those that exist."""
+    if name not in SENSORS:
+        raise ParameterError(
+            f"{name!r} is not a sensor. Known: {', '.join(SENSORS)}.", field="sensor"
+        )
+    return SENSORS[name]
+
+
+def guess_sensor(
+    names: Sequence[str | None], dtype: str, resolution_m: float | None, *, alpha: bool
+) -> str:
+    """The likeliest sensor of a file, from its band names, type and pixel size.
+
+    names: band descriptions without alpha; resolution_m: None when unknown.
+    Anything that is not clear is "generic", which treats all bands alike.
+    """
+    given = {name for name in names if name}
+    count = len(names)
+    if given and given <= set(_S2_13):
+        return "sentinel-2-l2a"
+    if given and given <= {name for s in SENSORS["landsat-c2-l2"].layouts for name in s}:
+        return "landsat-c2-l2" if given - {"red", "green", "blue"} else "rgb"
+    if given and given <= {"VV", "VH", "HH", "HV"}:
+        return "sar"
+    if dtype == "uint8" and count == 3:
+        return "rgb"
+    if dtype == "uint8" and count == 4 and not alpha:
+        return "rgbn"
+    if dtype in ("uint16", "int16") and resolution_m is not None:
+        if count in (10, 12, 13) and 9.5 < resolution_m < 20.5:
+            return "sentinel-2-l2a"
+        if count in (6, 7) and 29.5 < resolution_m < 30.5:
+            return "landsat-c2-l2"
+    return "generic"
+
+
+def display_bands(sensor: str, band_count: int) -> dict[str, tuple[int, ...]]:
+    """Ways to show a scene: name -> 1-based (red, green, blue) band indexes, or one grey band.
+
+    The first is the default. An unknown layout is shown by its first bands, in
+    file order for photographs and reversed (blue comes first) for satellites.
+    """
+    if band_count < 3:
+        return {"grey": (1,)}
+    known = next((s for s in sensor_named(sensor).layouts if len(s) == band_count), None)
+    if known is None:
+        order = {"first bands": (3, 2, 1)}
+        return order | ({"false colour": (4, 3, 2)} if band_count >= 4 else {})
+    wanted = {"true colour": _TRUE, "false colour": _FALSE, "short-wave infrared": _SWIR}
+    found = {name: _indexes(known, recipe) for name, recipe in wanted.items()}
+    return {name: bands for name, bands in found.items() if bands} or {"first bands": (3, 2, 1)}
+
+
+def _indexes(layout: Sequence[str], recipe: Sequence[Sequence[str]]) -> tuple[int, ...]:
+    """1-based indexes of the recipe's colours in a layout; empty when one is missing."""
+    indexes = [
+        next((layout.index(name) + 1 for name in choices if name in layout), 0)
+        for choices in recipe
+    ]
+    return tuple(indexes) if all(indexes) else ()

@@ -1,0 +1,60 @@
+"""Every setting in one place, read from `GEOANOMALY_*` variables when asked, never at import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """How this process runs. `Settings()` reads the environment; tests pass values instead."""
+
+    model_config = SettingsConfigDict(env_prefix="GEOANOMALY_", frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("geoanomaly"),
+        description="Jobs, scenes, models, the embedded database and broker live below it.",
+    )
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default SQLite in data_dir.")
+    broker_url: str | None = Field(None, description="Celery URL; default the embedded Valkey.")
+    dask_scheduler: str | None = Field(None, description="tcp://HOST:PORT; default threads here.")
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="The one budget that Dask, torch, OpenMP and GDAL share in a process.",
+    )
+    tile_size: int = Field(512, ge=32, le=4096, description="Core of a tile in pixels.")
+    max_pixels: int = Field(2_000_000_000, description="Largest job that is accepted.")
+    max_upload_bytes: int = Field(8 * 2**30, description="Largest scene that can be uploaded.")
+    scene_roots: tuple[Path, ...] = Field(
+        (), description="Folders whose rasters a request may name by path, beside uploads."
+    )
+    lease_seconds: float = Field(30.0, description="A worker that is silent for so long has lost its job.")
+    max_attempts: int = Field(3, description="Leases that a job may use up before it fails.")
+    sweep_seconds: float = Field(5.0, description="How often lost jobs are looked for.")
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Published files, one folder a job."""
+        return self.data_dir / "jobs"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Unfinished work, one folder a job; on a cluster every worker must see it."""
+        return self.data_dir / "scratch"
+
+    @property
+    def scenes_dir(self) -> Path:
+        return self.data_dir / "scenes"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'geoanomaly.db'}"

@@ -1,0 +1,78 @@
+"""The sweep: ring again for jobs that the broker or a worker lost, and clear their scratch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import threading
+
+from geoanomaly.errors import GeoanomalyError, UnknownJobError
+from geoanomaly.jobs import JobStore
+from geoanomaly.settings import Settings
+from tasks.queue import ring, waiting
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """A thread of the worker's parent process. Any number of workers may have one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        # The parent forks its pool again when a child dies. A fork in the middle of a sweep
+        # would copy locked mutexes of SQLite and the broker client into the child for ever.
+        os.register_at_fork(
+            before=self._lock.acquire,
+            after_in_parent=self._lock.release,
+            after_in_child=self._lock.release,
+        )
+
+    def start(self) -> None:
+        threading.Thread(target=self._loop, name="sweep", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _loop(self) -> None:
+        store: JobStore | None = None
+        while True:
+            try:
+                with self._lock:
+                    store = store or JobStore(self._settings.database)
+                    sweep(store, self._settings)
+            except GeoanomalyError as error:
+                log.warning("Sweep: %s", error)
+            except Exception:
+                log.exception("Sweep failed; it is tried again")
+            if self._stopped.wait(self._settings.sweep_seconds):
+                return
+
+
+def sweep(store: JobStore, settings: Settings) -> None:
+    for job_id in store.sweep(_undelivered_after(settings)):
+        log.info("Ringing again for job %s", job_id)
+        ring(job_id, settings)
+    clear_scratch(store, settings)
+
+
+def clear_scratch(store: JobStore, settings: Settings) -> None:
+    """Remove what jobs left that ended without their worker."""
+    if not settings.scratch_dir.is_dir():
+        return
+    for folder in settings.scratch_dir.iterdir():
+        try:
+            final = store.get(folder.name).status.final
+        except UnknownJobError:
+            continue
+        if final:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _undelivered_after(settings: Settings) -> float:
+    """Rings that lie in the queue are not lost, their workers are busy; only when none is there
+    can a job that still waits have lost its own. Hence repeated rings never pile up."""
+    return 2 * settings.sweep_seconds if waiting(settings) == 0 else math.inf

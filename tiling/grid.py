@@ -1,0 +1,69 @@
+"""A raster's grid cut into tiles: every pixel is owned once, edges are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from odc.geo.geobox import GeoBox, GeoboxTiles
+
+from tiling.types import Tile
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """`geobox` cut into cores of `size` pixels, each read with `halo` pixels around it.
+
+    The last row and column may own fewer pixels; what is read has one shape for
+    all tiles (`read_shape`), because networks give bit-equal results only for
+    inputs of one shape.
+    """
+
+    geobox: GeoBox
+    size: int
+    halo: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.halo < 0:
+            raise ValueError(f"tile size {self.size} must be >= 1 and halo {self.halo} >= 0")
+
+    @cached_property
+    def core_shape(self) -> tuple[int, int]:
+        """(height, width) of a full core; never larger than the grid."""
+        height, width = self.geobox.shape
+        return min(self.size, height), min(self.size, width)
+
+    @property
+    def read_shape(self) -> tuple[int, int]:
+        height, width = self.core_shape
+        return height + 2 * self.halo, width + 2 * self.halo
+
+    @cached_property
+    def _tiles(self) -> GeoboxTiles:
+        return GeoboxTiles(self.geobox, self.core_shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of tiles."""
+        rows, cols = self._tiles.shape
+        return rows, cols
+
+    def __len__(self) -> int:
+        rows, cols = self.shape
+        return rows * cols
+
+    def __iter__(self) -> Iterator[Tile]:
+        rows, cols = self.shape
+        return (self.tile(row, col) for row in range(rows) for col in range(cols))
+
+    def tile(self, row: int, col: int) -> Tile:
+        height, width = self.read_shape
+        rows, cols = self._tiles.roi[row, col]
+        top, left = rows.start - self.halo, cols.start - self.halo
+        return Tile(
+            index=(row, col),
+            core=(rows, cols),
+            read=(slice(top, top + height), slice(left, left + width)),
+            geobox=self._tiles[row, col],
+        )

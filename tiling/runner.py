@@ -1,0 +1,84 @@
+"""One pure function over many tiles: Dask threads here, or a dask.distributed cluster.
+
+The function is the same in both cases and knows nothing of Dask. It returns
+nothing: what it made is in the scratch store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import dask
+from dask.callbacks import Callback
+from distributed import Client, as_completed
+
+from tiling.types import Tile
+
+TileFunction = Callable[[Tile], None]
+ATTEMPTS = 3
+
+
+class TileFailure(Exception):
+    """A tile failed for good; the message has its window and the cause."""
+
+
+def run_tiles(
+    function: TileFunction,
+    tiles: Sequence[Tile],
+    *,
+    threads: int,
+    scheduler: str | None = None,
+    on_done: Callable[[], None],
+) -> None:
+    """Call `function` for each tile; `on_done` after each, from this thread.
+
+    scheduler: address of a dask.distributed scheduler; None = `threads` threads of
+    this process. An exception from `on_done` stops the run. A tile that fails
+    three times stops it with `TileFailure`.
+    """
+    if not tiles:
+        return
+    guarded = partial(_attempt, function)
+    if scheduler is None:
+        _run_on_threads(guarded, tiles, threads, on_done)
+    else:
+        _run_on_cluster(guarded, tiles, scheduler, on_done)
+
+
+def _attempt(function: TileFunction, tile: Tile) -> None:
+    """A read over a network may fail once; what fails three times has a reason."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return function(tile)
+        except Exception as error:
+            if attempt == ATTEMPTS:
+                raise TileFailure(f"{tile} failed {ATTEMPTS} times: {error}") from error
+    return None
+
+
+def _run_on_threads(
+    function: TileFunction, tiles: Sequence[Tile], threads: int, on_done: Callable[[], None]
+) -> None:
+    tasks = [dask.delayed(function, pure=False)(tile) for tile in tiles]
+    # posttask is called in this thread, after each task: the place to report and to stop.
+    with Callback(posttask=lambda *_: on_done()):
+        dask.compute(*tasks, scheduler="threads", num_workers=threads, optimize_graph=False)
+
+
+def _run_on_cluster(
+    function: TileFunction, tiles: Sequence[Tile], scheduler: str, on_done: Callable[[], None]
+) -> None:
+    with Client(scheduler, set_as_default=False) as client:
+        shared = client.scatter(function, broadcast=True, hash=False)
+        futures = [client.submit(_call, shared, tile, pure=False) for tile in tiles]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                on_done()
+        finally:
+            client.cancel(futures)
+
+
+def _call(function: TileFunction, tile: Tile) -> None:
+    function(tile)

@@ -1,0 +1,161 @@
+"""Rasters as lazy xarray arrays on a grid: pixels are read window by window, when asked for.
+
+A `RasterSource` is a recipe and travels between processes. Handles stay inside
+one read, because GDAL's are neither thread-safe nor picklable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.windows
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.vrt import WarpedVRT
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """Bands of a raster, on its own grid or on another.
+
+    href: path or URL that GDAL opens; bands: 1-based indexes.
+    grid: where the pixels are wanted; None = the raster's own grid. Another grid
+        resamples bilinearly.
+    nodata: overrides the file's own value (for all bands).
+    scale, offset: applied to digital numbers, one pair for all bands.
+    """
+
+    href: str
+    bands: tuple[int, ...]
+    grid: GeoBox | None = None
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def geobox(self) -> GeoBox:
+        if self.grid is not None:
+            return self.grid
+        with rasterio.open(self.href) as raster:
+            return GeoBox(raster.shape, raster.transform, raster.crs)
+
+    def read(self, rows: slice, cols: slice) -> NDArray[np.float32]:
+        """Values of a window inside the grid, float32 (band, y, x), NaN where there are none."""
+        window = rasterio.windows.Window.from_slices(rows, cols)
+        with self._open() as raster:
+            data = raster.read(self.bands, window=window, out_dtype=np.float32)
+            valid = _valid(raster, self.bands, window, self.nodata)
+        if (self.scale, self.offset) != (1.0, 0.0):
+            data = data * np.float32(self.scale) + np.float32(self.offset)
+        data[~valid] = np.nan
+        return data
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        with rasterio.open(self.href) as raster:
+            if self.grid is None:
+                yield raster
+                return
+            nodata = self.nodata if self.nodata is not None else raster.nodata
+            floating = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating)
+            if nodata is None and floating:
+                nodata = float("nan")  # else NaN pixels would smear through the interpolation
+            with WarpedVRT(
+                raster,
+                crs=self.grid.crs,
+                transform=self.grid.affine,
+                height=self.grid.shape[0],
+                width=self.grid.shape[1],
+                resampling=Resampling.bilinear,
+                src_nodata=nodata,
+                nodata=nodata,
+                # Without nodata or alpha, pixels outside the source would read as plain zeros.
+                add_alpha=nodata is None and ColorInterp.alpha not in raster.colorinterp,
+                # The default lets GDAL approximate positions by 1/8 px, differently for each window.
+                tolerance=0,
+            ) as warped:
+                yield warped
+
+
+def _valid(
+    raster: Any, bands: tuple[int, ...], window: rasterio.windows.Window, nodata: float | None
+) -> NDArray[np.bool_]:
+    """Validity per band, (band, y, x), from nodata values, mask bands and alpha."""
+    if nodata is not None and raster.nodata != nodata:
+        data = raster.read(bands, window=window)
+        return np.isfinite(data) & (data != nodata)
+    flags = {flag for band in bands for flag in raster.mask_flag_enums[band - 1]}
+    if flags == {MaskFlags.all_valid}:
+        shape = (len(bands), int(window.height), int(window.width))
+        return np.ones(shape, dtype=bool)
+    return np.asarray(raster.read_masks(bands, window=window) > 0)
+
+
+class _WindowedArray(BackendArray):
+    """The adapter through which xarray asks a source for windows."""
+
+    def __init__(self, source: RasterSource) -> None:
+        self.source = source
+        self.shape = (len(source.bands), *source.geobox().shape)
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
+        band, rows, cols = key
+        return self.source.read(_span(rows, self.shape[1]), _span(cols, self.shape[2]))[
+            band, _step(rows), _step(cols)
+        ]
+
+
+def _span(key: int | slice, size: int) -> slice:
+    """The contiguous range that covers a key."""
+    if not isinstance(key, slice):
+        return slice(int(key), int(key) + 1)
+    indexes = range(*key.indices(size))
+    return slice(min(indexes), max(indexes) + 1) if indexes else slice(0, 0)
+
+
+def _step(key: int | slice) -> int | slice:
+    """What is left of a key after its covering range was read."""
+    return slice(None, None, key.step) if isinstance(key, slice) else 0
+
+
+def open_lazy(source: RasterSource, band_names: tuple[str, ...]) -> xr.DataArray:
+    """A source as float32 (band, y, x), NaN = nodata; no pixel is read before it is asked for.
+
+    The georeference is kept as attribute "geobox".
+    """
+    geobox = source.geobox()
+    variable = xr.Variable(
+        ("band", "y", "x"), indexing.LazilyIndexedArray(_WindowedArray(source))
+    )
+    return xr.DataArray(
+        variable, coords={"band": list(band_names)}, attrs={"geobox": geobox}, fastpath=False
+    )
+
+
+def read_padded(array: xr.DataArray, rows: slice, cols: slice) -> NDArray[np.float32]:
+    """A window that may reach beyond the array: float32 (band, y, x), NaN outside."""
+    bands, height, width = array.shape
+    inside_rows = slice(max(rows.start, 0), max(min(rows.stop, height), 0))
+    inside_cols = slice(max(cols.start, 0), max(min(cols.stop, width), 0))
+    out = np.full((bands, rows.stop - rows.start, cols.stop - cols.start), np.nan, np.float32)
+    if inside_rows.start < inside_rows.stop and inside_cols.start < inside_cols.stop:
+        target = (
+            slice(inside_rows.start - rows.start, inside_rows.stop - rows.start),
+            slice(inside_cols.start - cols.start, inside_cols.stop - cols.start),
+        )
+        out[:, *target] = array.isel(y=inside_rows, x=inside_cols).values
+    return out

@@ -1,0 +1,60 @@
+"""The application factory. Importing this module builds nothing and never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from geoanomaly import __version__
+from geoanomaly.jobs import JobStore
+from geoanomaly.settings import Settings
+from web.assets import STATIC
+from web.problems import add_problem_handlers
+from web.routes import events, jobs, landing, pages, processes, scenes
+from web.routes.tiles import tiles_router
+from web.service import Check, Ring, Service, check_spec, ring_worker
+
+DESCRIPTION = """Anomaly and change heatmaps from satellite and drone rasters.
+
+Shaped by OGC API - Processes 1.0. Errors are problem documents (RFC 7807); `field`
+names the input at fault."""
+
+
+def create_app(
+    settings: Settings | None = None, *, check: Check = check_spec, ring: Ring = ring_worker
+) -> FastAPI:
+    """The service as an ASGI application; `settings` default to the environment."""
+    chosen = settings or Settings()
+    service = Service(chosen, JobStore(chosen.database), check, ring)
+    app = FastAPI(
+        title="geoanomaly", version=__version__, description=DESCRIPTION, lifespan=_lifespan,
+        # FastAPI's own pages load scripts from the internet.
+        openapi_url=None, docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.state.service = service
+    add_problem_handlers(app)
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    for module in (landing, processes, jobs, events, scenes, pages):
+        app.include_router(module.router)
+    app.include_router(tiles_router())
+    app.add_api_route("/api", _openapi, name="openapi", include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def _openapi(request: Request) -> JSONResponse:
+    media = "application/vnd.oai.openapi+json;version=3.0"
+    return JSONResponse(request.app.openapi(), media_type=media)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.service.store.close()

@@ -1,0 +1,142 @@
+"""What the map has beside Folium's own: legend, opacity slider, a note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import folium
+from branca.element import MacroElement
+from folium.map import Layer
+from folium.template import Template
+
+from geoanomaly.legend import RAMP, RGBA, UNIT
+
+STYLE = """
+<style>
+  /* 'body' before the names: Leaflet's own style sheet comes later in the page. */
+  body .leaflet-container { background: #c6d9e3; font: 13px/1.45 system-ui, sans-serif; }
+  body .pixels { image-rendering: pixelated; }
+  .panel {
+    background: rgba(255, 255, 255, .93); color: #1b2733; padding: 8px 11px; border-radius: 8px;
+    box-shadow: 0 1px 5px rgba(0, 0, 0, .3); max-width: 245px;
+  }
+  .panel b { display: block; font-size: 13px; }
+  .panel small { display: block; color: #52616f; line-height: 1.3; margin: 1px 0 5px; }
+  .panel .row { display: flex; align-items: center; gap: 7px; white-space: nowrap; }
+  .panel .swatch {
+    width: 20px; height: 13px; border-radius: 3px; flex: none;
+    border: 1px solid rgba(0, 0, 0, .25);
+  }
+  .panel .range { width: 46px; font-variant-numeric: tabular-nums; }
+  .panel .what { color: #52616f; }
+  .panel input[type=range] { width: 100%; margin: 7px 0 0; accent-color: #bd0026; }
+  body .leaflet-popup-content table {
+    border-collapse: collapse; font-variant-numeric: tabular-nums;
+  }
+  body .leaflet-popup-content th {
+    text-align: left; font-weight: 500; color: #52616f; padding-right: 12px;
+  }
+  body .leaflet-popup-content td { text-align: right; }
+  .foliumpopup table { margin: auto; }
+</style>
+"""
+
+
+class BareMap(folium.Map):
+    """A Folium map that loads Leaflet and nothing else: no jQuery, no Bootstrap, no icon fonts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.default_js = [entry for entry in self.default_js if entry[0] == "leaflet"]
+        self.default_css = [entry for entry in self.default_css if entry[0] == "leaflet_css"]
+
+
+class Picture(Layer):
+    """One picture laid on a box. Folium's own ImageOverlay reads any relative address as a file."""
+
+    _template = Template(
+        """
+        {% macro script(this, kwargs) %}
+        var {{ this.get_name() }} = L.imageOverlay(
+            {{ this.url|tojson }}, {{ this.box|tojson }}, {{ this.options|tojavascript }}
+        );
+        {% endmacro %}
+        """
+    )
+
+    def __init__(self, url: str, box: list[list[float]], **options: Any) -> None:
+        shown = {key: options.pop(key) for key in ("name", "overlay", "show")}
+        super().__init__(**shown)
+        self._name = "Picture"
+        self.url, self.box, self.options = url, box, options
+
+
+class Panel(MacroElement):
+    """A box of fixed HTML in a corner of the map."""
+
+    _template = Template(
+        """
+        {% macro script(this, kwargs) %}
+        (function () {
+            var control = L.control({position: {{ this.position|tojson }}});
+            control.onAdd = function () {
+                var box = L.DomUtil.create('div', 'panel');
+                box.innerHTML = {{ this.body|tojson }};
+                L.DomEvent.disableClickPropagation(box);
+                L.DomEvent.disableScrollPropagation(box);
+                return box;
+            };
+            control.addTo({{ this._parent.get_name() }});
+        })();
+        {% endmacro %}
+        """
+    )
+
+    def __init__(self, body: str, position: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._name = "Panel"
+        self.body, self.position = body, position
+
+
+class OpacitySlider(MacroElement):
+    """Ties the range input of the legend to the opacity of one layer."""
+
+    _template = Template(
+        """
+        {% macro script(this, kwargs) %}
+        document.getElementById('opacity').addEventListener('input', function (event) {
+            {{ this.layer.get_name() }}.setOpacity(Number(event.target.value) / 100);
+        });
+        {% endmacro %}
+        """
+    )
+
+    def __init__(self, layer: MacroElement) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._name = "OpacitySlider"
+        self.layer = layer
+
+
+def legend_html() -> str:
+    """The ramp with its units, and the slider for the layer that it explains."""
+    name, _, unit = UNIT.partition(": ")
+    rows = "".join(
+        f"<div class='row'><span class='swatch' style='background:{_css(step.colour)}'></span>"
+        f"<span class='range'>{_range(step.low, step.high)}</span>"
+        f"<span class='what'>{step.meaning}</span></div>"
+        for step in RAMP
+    )
+    slider = (
+        "<label><input id='opacity' type='range' min='0' max='100' value='100' "
+        "aria-label='Opacity of the heatmap'><small>Opacity of the heatmap</small></label>"
+    )
+    return f"<b>{name.capitalize()}</b><small>{unit}</small>{rows}{slider}"
+
+
+def _css(colour: RGBA) -> str:
+    red, green, blue, alpha = colour
+    return f"rgba({red},{green},{blue},{alpha / 255:.2f})"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g}–{high:g}" if high < 1e6 else f"≥ {low:g}"

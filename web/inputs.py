@@ -1,0 +1,144 @@
+"""The inputs of an execution request become a `JobSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any
+
+from geoanomaly.areas import area_from_geojson
+from geoanomaly.errors import AreaError, ParameterError, SceneError, UnknownSceneError
+from geoanomaly.jobs import SceneRecord
+from geoanomaly.sensors import sensor_named
+from geoanomaly.settings import Settings
+from geoanomaly.types import AOI, JobSpec, Process, Scene
+from web.descriptions import input_names
+from web.hrefs import allowed_path
+
+Find = Callable[[str], SceneRecord]
+"""A scene by id, or UnknownSceneError."""
+
+SCENE_FIELDS: Mapping[Process, tuple[str, ...]] = {
+    Process.DETECT_CHANGE: ("before", "after"),
+    Process.DETECT_ANOMALY: ("scene",),
+    Process.TRAIN_MODEL: ("scenes",),
+}
+
+
+def job_spec(
+    process: Process, inputs: Mapping[str, Any], settings: Settings, find: Find
+) -> JobSpec:
+    """A complete spec; an InputError names the first input that cannot be read."""
+    _refuse_unknown(process, inputs)
+    values = {name: _unqualified(value) for name, value in inputs.items() if value is not None}
+    aoi_crs = _text(values, "aoi_crs") or "EPSG:4326"
+    return JobSpec(
+        process=process,
+        scenes=_scenes(process, values, settings, find),
+        aoi=_area(values.get("aoi"), aoi_crs, "aoi"),
+        sensor=known_sensor(_text(values, "sensor")),
+        detector=_text(values, "detector"),
+        model=_text(values, "model"),
+        name=_model_name(process, values),
+        exclude=_area(values.get("exclude"), "EPSG:4326", "exclude"),
+        false_alarm_rate=_number(values, "false_alarm_rate", 0.01),
+        tile_size=_integer(values, "tile_size"),
+        seed=_integer(values, "seed") or 0,
+    )
+
+
+def _refuse_unknown(process: Process, inputs: Mapping[str, Any]) -> None:
+    """A misspelt input must not pass as an absent one."""
+    known = input_names(process)
+    for name in inputs:
+        if name not in known:
+            raise ParameterError(
+                f"{process.value} has no input {name!r}. It has: {', '.join(known)}.", field=name
+            )
+
+
+def _unqualified(value: Any) -> Any:
+    """OGC lets a client wrap a value with its format: {"value": ..., "mediaType": ...}."""
+    if isinstance(value, dict) and "value" in value and "type" not in value:
+        return value["value"]
+    return value
+
+
+def _scenes(
+    process: Process, values: Mapping[str, Any], settings: Settings, find: Find
+) -> tuple[Scene, ...]:
+    if process is Process.TRAIN_MODEL:
+        given = values.get("scenes")
+        items = given if isinstance(given, list) else [given]
+        if not items or items == [None]:
+            raise SceneError("Give one scene or more to train on.", field="scenes")
+        return tuple(_scene(item, "scenes", settings, find) for item in items)
+    fields = SCENE_FIELDS[process]
+    return tuple(_scene(values.get(field), field, settings, find) for field in fields)
+
+
+def _scene(value: Any, field: str, settings: Settings, find: Find) -> Scene:
+    if value is None:
+        raise SceneError(f"{field!r} is missing: give a scene id or an href.", field=field)
+    if isinstance(value, dict) and isinstance(value.get("href"), str):
+        path = allowed_path(value["href"], settings.scene_roots, field=field)
+        return Scene(href=str(path), title=path.name)
+    if not isinstance(value, str):
+        raise SceneError(
+            f'{field!r} must be a scene id ("abc123") or {{"href": "/path/scene.tif"}}.',
+            field=field,
+        )
+    try:
+        record = find(value)
+    except UnknownSceneError as error:
+        # Here it is an input that is wrong, not the address of the request.
+        raise SceneError(str(error), field=field) from None
+    return Scene(str(record.path), sensor=record.sensor, date=record.date, title=record.title)
+
+
+def _area(value: Any, crs: str, field: str) -> AOI | None:
+    if value is None:
+        return None
+    features = value.get("features", []) if isinstance(value, dict) else None
+    if not isinstance(features, list) or not all(isinstance(f, dict) for f in features):
+        raise AreaError("Give a GeoJSON geometry, Feature or FeatureCollection.", field=field)
+    if value.get("type") == "FeatureCollection" and not features:
+        raise AreaError("The FeatureCollection is empty. Give one polygon.", field=field)
+    return area_from_geojson(value, crs, field=field)
+
+
+def _text(values: Mapping[str, Any], field: str) -> str | None:
+    value = values.get(field)
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise ParameterError(f"{field!r} must be text, not {value!r}.", field=field)
+    return value
+
+
+def _model_name(process: Process, values: Mapping[str, Any]) -> str | None:
+    name = _text(values, "name")
+    if process is Process.TRAIN_MODEL and name is None:
+        raise ParameterError("Give the model a name.", field="name")
+    return name
+
+
+def known_sensor(name: str | None) -> str | None:
+    """The same name, or ParameterError with those that exist."""
+    return None if name is None else sensor_named(name).name
+
+
+def _number(values: Mapping[str, Any], field: str, default: float) -> float:
+    """Ranges are the intake's to check: it does so for every way in."""
+    value = values.get(field, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ParameterError(f"{field} is {value!r}; it must be a number.", field=field)
+    return float(value)
+
+
+def _integer(values: Mapping[str, Any], field: str) -> int | None:
+    if values.get(field) is None:
+        return None
+    value = _number(values, field, 0.0)
+    # JSON has one kind of number: 64.0 is 64.
+    if not value.is_integer():
+        raise ParameterError(f"{field} is {value:g}; it must be a whole number.", field=field)
+    return int(value)

@@ -1,0 +1,225 @@
+"""The Folium map of a job: scenes, heatmap, mask, anomalies, on a base map that needs no internet.
+
+Folium writes what it is given into JavaScript. So only numbers and our own fixed
+texts go in: titles of scenes and jobs stay on the page around the map.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import folium
+import rasterio
+from branca.element import Element
+from rasterio.warp import transform_bounds
+from rio_tiler.io import Reader
+
+from geoanomaly.types import Job
+from web.assets import BASE_MAP, VENDOR
+from web.controls import STYLE, BareMap, OpacitySlider, Panel, Picture, legend_html
+from web.figure import OPEN_STREET_MAP, Origins, SafeFigure
+from web.layers import Layer, Style, layer_path, styles
+from web.problems import UnknownFileError
+from web.service import Service
+
+Box = list[list[float]]
+"""[[south, west], [north, east]], as Leaflet wants it."""
+
+MAX_ANOMALIES = 2000
+PREVIEW_SIDE = 1024
+TITLES = {Layer.AFTER: "After", Layer.BEFORE: "Before"}
+FIELDS = {
+    "id": "Anomaly",
+    "peak": "Peak surprise",
+    "mean": "Mean surprise",
+    "area": "Area (m²)",
+    "pixels": "Pixels",
+}
+LAND = {"color": "#90a4ae", "weight": 0.8, "fillColor": "#eeece6", "fillOpacity": 1.0}
+OUTLINE = {"color": "#00e5ff", "weight": 2, "fill": True, "fillOpacity": 0.0}
+NOT_VENDORED = (
+    "<b>Needs internet</b><small>The map's scripts were not installed with the service and come "
+    "from cdn.jsdelivr.net. <code>python -m web.assets</code> installs them.</small>"
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One raster on the map. native_zoom: the deepest zoom with pixels of its own."""
+
+    layer: Layer
+    path: Path
+    box: Box
+    native_zoom: int
+    georeferenced: bool
+
+
+def render_map(parts: Service, job: Job, origins: Origins) -> str:
+    """The page at `/jobs/{id}/map`; every address in it is relative to that place."""
+    sheets = {sheet.layer: sheet for sheet in _sheets(parts, job)}
+    heat = sheets[Layer.HEATMAP]
+    page = SafeFigure("geoanomaly map", origins)
+    chart = _chart(heat)
+    page.add_child(chart)
+    # Before any layer, and at once: else Leaflet first asks for the tiles of another view.
+    view = folium.FitBounds(heat.box)
+    view.options["animate"] = False
+    view.add_to(chart)
+    page.header.add_child(Element(STYLE), name="style")
+    if heat.georeferenced:
+        _add_base_maps(chart)
+    _add_scenes(chart, job, sheets)
+    heatmap = _add_results(chart, sheets)
+    _add_anomalies(chart, parts, job, heat)
+    folium.LayerControl(collapsed=False, autoZIndex=False).add_to(chart)
+    Panel(legend_html(), "bottomright").add_to(chart)
+    OpacitySlider(heatmap).add_to(chart)
+    if origins.vendor is None:
+        Panel(NOT_VENDORED, "bottomleft").add_to(chart)
+    text: str = page.render()
+    return text
+
+
+def _sheets(parts: Service, job: Job) -> Iterator[Sheet]:
+    """The rasters that are still there; without a heatmap there is no map."""
+    for layer in Layer:
+        try:
+            yield _sheet(layer, layer_path(parts, job, layer))
+        except UnknownFileError:
+            if layer is Layer.HEATMAP:
+                raise
+
+
+def _sheet(layer: Layer, path: Path) -> Sheet:
+    with rasterio.open(path) as raster:
+        if not raster.crs:
+            # A pixel grid: Leaflet's y grows upwards, rows grow downwards.
+            return Sheet(layer, path, [[-raster.height, 0], [0, raster.width]], 0, False)
+        west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+    with Reader(str(path)) as reader:
+        return Sheet(layer, path, [[south, west], [north, east]], int(reader.maxzoom), True)
+
+
+def _chart(heat: Sheet) -> BareMap:
+    (south, west), (north, east) = heat.box
+    centre = [(south + north) / 2, (west + east) / 2]
+    if heat.georeferenced:
+        # tiles=None: Folium's default is a server on the internet.
+        return BareMap(location=centre, tiles=None, control_scale=True)
+    return BareMap(
+        location=centre, tiles=None, crs="Simple", min_zoom=-6, zoom_snap=0.25,
+        attribution_control=False,
+    )  # fmt: skip
+
+
+def _add_base_maps(chart: BareMap) -> None:
+    land = VENDOR / BASE_MAP
+    if land.is_file():
+        # Under the tiles (200): by itself Leaflet puts every outline above them.
+        folium.map.CustomPane("land", z_index=150).add_to(chart)
+        folium.GeoJson(
+            json.loads(land.read_text()), name="Land", control=False, style_function=lambda _: LAND,
+            pane="land", interactive=False, smooth_factor=0.5,
+        ).add_to(chart)  # fmt: skip
+    folium.TileLayer(
+        f"{OPEN_STREET_MAP}/{{z}}/{{x}}/{{y}}.png", name="OpenStreetMap (internet)",
+        attr='&copy; <a href="https://www.openstreetmap.org/copyright">OpenStreetMap</a>',
+        overlay=True, show=False, max_zoom=24, max_native_zoom=19, z_index=1,
+    ).add_to(chart)  # fmt: skip
+
+
+def _add_scenes(chart: BareMap, job: Job, sheets: dict[Layer, Sheet]) -> None:
+    first = True
+    for layer, title in TITLES.items():
+        if layer not in sheets or (layer is Layer.BEFORE and job.spec.before is None):
+            continue
+        sheet = sheets[layer]
+        label = title if job.spec.before else "Scene"
+        for style in styles(job, layer, sheet.path):
+            name = f"{label}, {style.name}"
+            _raster(sheet, name, _query(style), overlay=False, show=first, z_index=10).add_to(chart)
+            first = False
+
+
+def _add_results(chart: BareMap, sheets: dict[Layer, Sheet]) -> Any:
+    """Mask and heatmap; the answer is the heatmap's layer."""
+    if Layer.MASK in sheets:
+        _raster(sheets[Layer.MASK], "Mask", "", overlay=True, show=False, z_index=20).add_to(chart)
+    heatmap = _raster(sheets[Layer.HEATMAP], "Heatmap", "", overlay=True, show=True, z_index=30)
+    return heatmap.add_to(chart)
+
+
+def _query(style: Style) -> str:
+    bands = [("bidx", str(band)) for band in style.bands]
+    ranges = [("rescale", f"{low:.9g},{high:.9g}") for low, high in style.stretch]
+    return "?" + urlencode(bands + ranges)
+
+
+def _raster(sheet: Sheet, name: str, query: str, *, overlay: bool, show: bool, z_index: int) -> Any:
+    root = f"tiles/{sheet.layer.value}"
+    if not sheet.georeferenced:
+        mark = "&" if query else "?"
+        url = f"{root}/preview.png{query}{mark}max_size={PREVIEW_SIDE}"
+        return Picture(
+            url, sheet.box, name=name, overlay=overlay, show=show, z_index=z_index,
+            class_name="pixels",
+        )  # fmt: skip
+    return folium.TileLayer(
+        f"{root}/tiles/WebMercatorQuad/{{z}}/{{x}}/{{y}}.png{query}", attr="geoanomaly", name=name,
+        overlay=overlay, show=show, z_index=z_index, max_zoom=24,
+        max_native_zoom=sheet.native_zoom,
+        # Without bounds Leaflet asks for tiles beside the raster, and gets 404s.
+        bounds=sheet.box,
+    )  # fmt: skip
+
+
+def _add_anomalies(chart: BareMap, parts: Service, job: Job, heat: Sheet) -> None:
+    path = parts.output(job, "anomalies.geojson")
+    features = json.loads(path.read_text())["features"] if path else []
+    shown = strongest(features, flip=not heat.georeferenced)
+    if not shown:
+        return
+    left_out = len(features) - len(shown)
+    name = f"Anomalies (strongest {len(shown)})" if left_out else f"Anomalies ({len(shown)})"
+    labels = {key: text for key, text in FIELDS.items() if key in shown[0]["properties"]}
+    folium.GeoJson(
+        {"type": "FeatureCollection", "features": shown}, name=name,
+        style_function=lambda _: OUTLINE,
+        popup=folium.GeoJsonPopup(list(labels), aliases=list(labels.values()), localize=True),
+    ).add_to(chart)  # fmt: skip
+
+
+def strongest(features: Sequence[dict[str, Any]], *, flip: bool) -> list[dict[str, Any]]:
+    """The anomalies with the highest peaks, with numbers only for properties."""
+    best = sorted(features, key=lambda f: -float(f["properties"].get("peak") or 0))
+    return [_numbers_only(feature, flip=flip) for feature in best[:MAX_ANOMALIES]]
+
+
+def _numbers_only(feature: dict[str, Any], *, flip: bool) -> dict[str, Any]:
+    given = feature["properties"]
+    values = {"id": given.get("id", feature.get("id")), "peak": given.get("peak")}
+    values |= {"mean": given.get("mean"), "area": given.get("area_m2")}
+    if values["area"] is None:
+        # Without a CRS there are no square metres.
+        values["pixels"] = given.get("pixels")
+    numbers = {
+        key: round(float(value), 2 if key in ("peak", "mean") else 0)
+        for key, value in values.items()
+        if isinstance(value, int | float)
+    }
+    geometry = feature["geometry"]
+    if flip:
+        geometry = {**geometry, "coordinates": _flipped(geometry["coordinates"])}
+    return {"type": "Feature", "properties": numbers, "geometry": geometry}
+
+
+def _flipped(coordinates: Any) -> Any:
+    """Pixel coordinates (x, row) as Leaflet's simple grid has them (x, -row)."""
+    if isinstance(coordinates[0], int | float):
+        return [coordinates[0], -coordinates[1]]
+    return [_flipped(part) for part in coordinates]

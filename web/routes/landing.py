@@ -1,0 +1,79 @@
+"""`/`, `/conformance`, `/models`, `/healthz` and `/metrics`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+
+from geoanomaly import __version__
+from web.links import address, link
+from web.service import Parts
+
+router = APIRouter()
+
+_SPEC = "http://www.opengis.net/spec"
+CONFORMANCE = (
+    f"{_SPEC}/ogcapi-common-1/1.0/conf/core",
+    f"{_SPEC}/ogcapi-common-1/1.0/conf/json",
+    f"{_SPEC}/ogcapi-common-1/1.0/conf/oas30",
+    f"{_SPEC}/ogcapi-processes-1/1.0/conf/core",
+    f"{_SPEC}/ogcapi-processes-1/1.0/conf/ogc-process-description",
+    f"{_SPEC}/ogcapi-processes-1/1.0/conf/json",
+    f"{_SPEC}/ogcapi-processes-1/1.0/conf/oas30",
+    f"{_SPEC}/ogcapi-processes-1/1.0/conf/job-list",
+    f"{_SPEC}/ogcapi-processes-1/1.0/conf/dismiss",
+)
+
+
+@router.get("/", summary="Landing page: where everything is", response_model=None)
+def landing(request: Request) -> dict[str, Any] | Response:
+    if "text/html" in request.headers.get("accept", ""):
+        # Relative, so that it holds under a path prefix.
+        return RedirectResponse("ui", status_code=303)
+    openapi = "application/vnd.oai.openapi+json;version=3.0"
+    rel = "http://www.opengis.net/def/rel/ogc/1.0"
+    return {
+        "title": "geoanomaly",
+        "description": "Anomaly and change heatmaps from satellite and drone rasters.",
+        "links": [
+            link(address(request, "landing"), "self"),
+            link(address(request, "openapi"), "service-desc", openapi),
+            link(address(request, "ui"), "service-doc", "text/html"),
+            link(address(request, "conformance"), "conformance"),
+            link(address(request, "conformance"), f"{rel}/conformance"),
+            link(address(request, "processes"), f"{rel}/processes"),
+            link(address(request, "jobs"), f"{rel}/job-list"),
+            link(address(request, "scenes"), "data", title="Scenes"),
+        ],
+    }
+
+
+@router.get("/conformance")
+def conformance() -> dict[str, Any]:
+    return {"conformsTo": list(CONFORMANCE)}
+
+
+@router.get("/models", summary="Trained models")
+def models(parts: Parts) -> dict[str, Any]:
+    found = []
+    for path in sorted(parts.settings.models_dir.glob("*/model.json")):
+        card = json.loads(path.read_text())
+        kept = {key: card[key] for key in ("sensor", "bands", "digest") if key in card}
+        found.append({"name": path.parent.name, **kept})
+    return {"models": found}
+
+
+@router.get("/healthz", summary="Answers while the service can reach its database")
+def health(parts: Parts) -> dict[str, Any]:
+    parts.store.counts()
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/metrics", response_class=PlainTextResponse, summary="For Prometheus")
+def metrics(parts: Parts) -> PlainTextResponse:
+    lines = ["# HELP geoanomaly_jobs Jobs by status.", "# TYPE geoanomaly_jobs gauge"]
+    lines += [f'geoanomaly_jobs{{status="{s}"}} {n}' for s, n in parts.store.counts().items()]
+    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

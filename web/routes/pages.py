@@ -1,0 +1,47 @@
+"""The pages for people: `/ui`, and the map of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from fastapi.templating import Jinja2Templates
+
+from geoanomaly import __version__
+from geoanomaly.errors import ParameterError
+from geoanomaly.sensors import SENSORS
+from geoanomaly.types import Process
+from web.figure import origins
+from web.routes.jobs import finished
+from web.service import Parts
+
+router = APIRouter()
+
+TEMPLATES = Jinja2Templates(directory=Path(__file__).parents[1] / "templates")
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'self'"
+)
+
+
+@router.get("/ui", response_class=HTMLResponse, summary="The application page")
+def ui(request: Request) -> Response:
+    return TEMPLATES.TemplateResponse(
+        request, "ui.html", {"sensors": SENSORS.values(), "version": __version__},
+        headers={"Content-Security-Policy": PAGE_POLICY},
+    )  # fmt: skip
+
+
+@router.get("/jobs/{job_id}/map", response_class=HTMLResponse, summary="Interactive map of a job")
+def job_map(parts: Parts, job_id: str) -> Response:
+    # Folium costs half a second and 60 MB, and only this page needs it.
+    from web.map import render_map
+
+    job = finished(parts.store.get(job_id))
+    if job.spec.process is Process.TRAIN_MODEL:
+        raise ParameterError("A training job has no map; GET /models lists models.", field="job_id")
+    found = origins("../../static/vendor")
+    page = render_map(parts, job, found)
+    return HTMLResponse(page, headers={"Content-Security-Policy": found.policy})
