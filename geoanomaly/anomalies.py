@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import shapely
 from affine import Affine
 from pyproj import CRS, Geod, Transformer
 from rasterio.features import geometry_mask, shapes
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform as reproject
 
 from geoanomaly.types import Anomaly
 
@@ -67,7 +67,9 @@ def _measure(geometry: BaseGeometry, scores: Any) -> Anomaly:
     )
 
 
-def _upright(bounds: tuple[float, ...], transform: Affine) -> tuple[float, float, float, float, Affine]:
+def _upright(
+    bounds: tuple[float, ...], transform: Affine
+) -> tuple[float, float, float, float, Affine]:
     """Arguments for `from_bounds`, also where rows run upwards."""
     left, bottom, right, top = bounds
     if transform.e > 0:
@@ -80,5 +82,8 @@ def _area(geometry: BaseGeometry, crs: Any) -> float | None:
     if crs is None:
         return None
     to_degrees = Transformer.from_crs(CRS.from_wkt(crs.to_wkt()), "EPSG:4326", always_xy=True)
-    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(reproject(to_degrees.transform, geometry))
+    lonlat = shapely.transform(
+        geometry, lambda points: np.column_stack(to_degrees.transform(*points.T))
+    )
+    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(lonlat)
     return float(abs(area))

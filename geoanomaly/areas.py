@@ -105,9 +105,11 @@ def check_area(area: AOI, *, field: str = "aoi") -> AOI:
     try:
         crs = CRS.from_user_input(area.crs)
     except CRSError:
-        raise AreaError(f"{area.crs!r} is not a CRS. Use for instance EPSG:4326.", field=field) from None
+        raise AreaError(
+            f"{area.crs!r} is not a CRS. Use for instance EPSG:4326.", field=field
+        ) from None
     minx, miny, maxx, maxy = area.geometry.bounds
-    if crs.is_geographic and not (-180 <= minx and maxx <= 180 and -90 <= miny and maxy <= 90):
+    if crs.is_geographic and not (minx >= -180 and maxx <= 180 and miny >= -90 and maxy <= 90):
         raise AreaError(
             f"Coordinates {minx:g},{miny:g} to {maxx:g},{maxy:g} are outside +-180, +-90 degrees. "
             "Give longitude before latitude; split an area that crosses the antimeridian.",
@@ -155,7 +157,11 @@ def _clip_to_geometry(geobox: GeoBox, geometry: BaseGeometry) -> Clip:
     cols = _pixel_range([x for x, _ in corners], geobox.shape[1])
     rows = _pixel_range([y for _, y in corners], geobox.shape[0])
     clip = Clip(rows, cols, geometry)
-    if rows.start >= rows.stop or cols.start >= cols.stop or not clip.inside(geobox[rows, cols]).any():
+    if (
+        rows.start >= rows.stop
+        or cols.start >= cols.stop
+        or not clip.inside(geobox[rows, cols]).any()
+    ):
         scene = tuple(round(v, 6) for v in geobox.boundingbox.bbox)
         asked = tuple(round(v, 6) for v in geometry.bounds)
         raise AreaError(

@@ -62,7 +62,7 @@ def whitener(residual: Matrix, weight: Matrix) -> Matrix:
 
 def energy(whitened: Matrix) -> Matrix:
     """Mahalanobis energy of whitened residuals, (pixels, b) -> (pixels,)."""
-    return np.einsum("pb,pb->p", whitened, whitened)
+    return np.asarray(np.einsum("pb,pb->p", whitened, whitened))
 
 
 def no_change_weight(energies: Matrix, bands: int) -> Matrix:
@@ -79,9 +79,12 @@ def consistency(bands: int) -> float:
     pixels than the last, down to one in a hundred with one band.
     """
     top = chi2.isf(1e-12, bands)
-    density = lambda t: chi2.sf(t, bands) * chi2.pdf(t, bands)  # noqa: E731
-    total = quad(density, 0, top, limit=200)[0]
-    return float(quad(lambda t: t * density(t), 0, top, limit=200)[0] / total / bands)
+
+    def weighted(energy: float) -> float:
+        return float(chi2.sf(energy, bands) * chi2.pdf(energy, bands))
+
+    total = quad(weighted, 0, top, limit=200)[0]
+    return float(quad(lambda t: t * weighted(t), 0, top, limit=200)[0] / total / bands)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def fit_backbone(before: Matrix, after: Matrix) -> Backbone:
 def shared_weight(forward: Matrix, backward: Matrix, bands: tuple[int, int]) -> Matrix:
     """Belief in no change from both directions' energies: the geometric mean of two survivals."""
     weight = no_change_weight(forward, bands[0]) * no_change_weight(backward, bands[1])
-    return np.maximum(np.sqrt(weight), MIN_WEIGHT)
+    return np.asarray(np.maximum(np.sqrt(weight), MIN_WEIGHT))
 
 
 def _fit_both(before: Matrix, after: Matrix, weight: Matrix) -> Backbone:

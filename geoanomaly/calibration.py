@@ -17,9 +17,6 @@ from scipy.special import log_ndtr
 
 from geoanomaly.sampling import Sample
 
-CEILING = 16.0
-"""Surprise is cut here: beyond it the tail is a fiction, and digits would be lost."""
-
 _TINY = 1e-12
 
 
@@ -33,10 +30,13 @@ class Calibration:
     method: str = "log-normal, from the median and the lower half of the scores"
 
     def surprise(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raw scores (any shape) -> surprise, 0 to `CEILING`; NaN stays NaN."""
+        """Raw scores (any shape) -> surprise, 0 and up; NaN stays NaN.
+
+        Beyond 6 or so values only rank: no estimate of a tail holds there.
+        """
         deviate = (np.log(np.maximum(score, _TINY)) - self.median) / self.sigma
         tail = -log_ndtr(-deviate.astype(np.float64)) / np.log(10)
-        return np.minimum(tail, CEILING).astype(np.float32)
+        return np.asarray(tail, dtype=np.float32)
 
     def config(self) -> dict[str, Any]:
         return asdict(self)

@@ -29,7 +29,10 @@ RADIUS = max(radius(sigma) for sigma in (*SCALES, *DEVIATIONS))
 
 
 def blur(data: Tensor, valid: Tensor, sigma: float) -> Tensor:
-    """Gaussian mean over valid neighbours: (n, c, y, x) with bool (n, y, x); 0 where there are none."""
+    """Gaussian mean over valid neighbours, 0 where there are none.
+
+    data (n, c, y, x), valid bool (n, y, x) -> (n, c, y, x).
+    """
     weight = valid[:, None].to(data.dtype)
     total = _convolve(data * weight, sigma)
     seen = _convolve(weight, sigma)
@@ -62,8 +65,10 @@ def features(data: Tensor, valid: Tensor) -> Tensor:
     squares = data * data
     deviations = [
         torch.log(
-            (blur(squares, valid, sigma) - (fine if sigma == 1.0 else blur(data, valid, sigma)) ** 2)
-            .clamp_min(1e-4)
+            (
+                blur(squares, valid, sigma)
+                - (fine if sigma == 1.0 else blur(data, valid, sigma)) ** 2
+            ).clamp_min(1e-4)
         )
         * 0.5
         for sigma in DEVIATIONS

@@ -19,7 +19,7 @@ from geoanomaly.types import Progress, Report
 
 
 class Demo:
-    """A service of its own with one job; everything is removed at the end unless `data_dir` is given."""
+    """A service of its own with one job; removed at the end unless `data_dir` is given."""
 
     def __init__(self, data_dir: Path | None, *, port: int, size: int, seed: int) -> None:
         self._temporary = data_dir is None

@@ -29,8 +29,16 @@ class Finding:
 def examine() -> list[Finding]:
     """All findings, in the order in which a reader would ask."""
     return [
-        Finding("geoanomaly", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
-        Finding("libraries", ", ".join(f"{name} {version(name)}" for name in ("torch", "rasterio", "dask", "celery"))),
+        Finding(
+            "geoanomaly",
+            f"{__version__}, Python {platform.python_version()}, {platform.platform()}",
+        ),
+        Finding(
+            "libraries",
+            ", ".join(
+                f"{name} {version(name)}" for name in ("torch", "rasterio", "dask", "celery")
+            ),
+        ),
         *_compute(),
         *_storage(Settings()),
         _assets(),
@@ -68,7 +76,9 @@ def _assets() -> Finding:
     if vendored:
         return Finding("map scripts", "vendored: maps work without internet")
     remedy = "python -m web.assets fetches them"
-    return Finding("map scripts", f"from Folium's own addresses; {remedy}", good=False, optional=True)
+    return Finding(
+        "map scripts", f"from Folium's own addresses; {remedy}", good=False, optional=True
+    )
 
 
 def _optional(module: str, purpose: str, remedy: str) -> Finding:

@@ -1,14 +1,14 @@
-"""A request is checked and priced before it is accepted. Knows no torch: the web process calls it."""
+"""A request is checked and priced before it is accepted. The web process calls this: no torch."""
 
 from __future__ import annotations
 
 import math
 import re
 
-from geoanomaly.areas import check_area
-from geoanomaly.detectors import detector_named, detectors_for
 from rasterio.errors import RasterioError
 
+from geoanomaly.areas import check_area
+from geoanomaly.detectors import detector_named, detectors_for
 from geoanomaly.errors import ParameterError, SceneError
 from geoanomaly.inputs import FIELDS, Inputs, open_inputs, open_normal, require_valid
 from geoanomaly.models import ModelCard, read_card

@@ -120,7 +120,9 @@ def read_card(models_dir: Path, name: str) -> ModelCard:
 
 def list_cards(models_dir: Path) -> list[ModelCard]:
     """All models, by name."""
-    return [read_card(models_dir, path.parent.name) for path in sorted(models_dir.glob(f"*/{CARD}"))]
+    return [
+        read_card(models_dir, path.parent.name) for path in sorted(models_dir.glob(f"*/{CARD}"))
+    ]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -114,22 +114,23 @@ class TranslationVae(nn.Module):
         return torch.as_tensor(self.decoder(mean))
 
     def loss(self, features: Tensor, source: Tensor, residual: Tensor) -> Tensor:
-        """Per pixel, (...,): Student-t misfit (nu 4), 0.1 KL, 0.05 self-reconstruction of the source."""
+        """Per pixel, (...,): Student-t misfit, 0.1 KL, 0.05 self-reconstruction of the source."""
         mean, log_variance = self.encode(features)
         code = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
         misfit = student_t(residual - self.decoder(code))
         itself = ((source - self.self_head(code)) ** 2).mean(-1)
-        return misfit + 0.1 * divergence(mean, log_variance) + 0.05 * itself
+        return torch.as_tensor(misfit + 0.1 * divergence(mean, log_variance) + 0.05 * itself)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), summed over the code."""
-    return 0.5 * (mean**2 + torch.exp(log_variance) - 1 - log_variance).sum(-1)
+    """Kullback-Leibler divergence from N(0, 1), summed over the code."""
+    terms = mean**2 + torch.exp(log_variance) - 1 - log_variance
+    return torch.as_tensor(0.5 * terms.sum(-1))
 
 
 def student_t(error: Tensor, nu: float = 4.0) -> Tensor:
     """Student-t negative log density up to a constant, summed over bands: outliers pull little."""
-    return 0.5 * (nu + 1) * torch.log1p(error**2 / nu).sum(-1)
+    return torch.as_tensor(0.5 * (nu + 1) * torch.log1p(error**2 / nu).sum(-1))
 
 
 def set_scaling(network: Vae | TranslationVae, features: Tensor) -> None:

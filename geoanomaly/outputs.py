@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
+import pystac
 from numpy.typing import NDArray
+from rio_stac import create_stac_item
 
 from geoanomaly.inputs import Inputs
 from geoanomaly.legend import RAMP, UNIT
@@ -98,7 +100,9 @@ def write_vectors(out: Path, anomalies: list[Anomaly], crs: Any) -> None:
         geometry=[each.geometry for each in anomalies],
         crs=crs,
     )
-    with whole_file(out / "anomalies.gpkg") as partial:
+    with whole_file(out / "anomalies.gpkg") as partial, warnings.catch_warnings():
+        # A pixel grid without CRS is no mistake here.
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
         frame.to_file(partial, driver="GPKG", layer="anomalies", geometry_type="Unknown")
     lonlat = frame if crs is None else frame.to_crs("EPSG:4326")
     with whole_file(out / "anomalies.geojson") as partial:
@@ -143,41 +147,48 @@ def write_item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> None
         partial.write_text(json.dumps(_item(out, inputs, properties), indent=1))
 
 
-def _item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> dict[str, Any]:
-    import pystac
-    from rio_stac import create_stac_item
+_COMPANIONS = {
+    MASK: "image/tiff; application=geotiff; profile=cloud-optimized",
+    "anomalies.gpkg": "application/geopackage+sqlite3",
+    "anomalies.geojson": "application/geo+json",
+    "preview.png": "image/png",
+    "run.json": "application/json",
+}
 
+
+def _item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> dict[str, Any]:
+    item = _bare_item(out, inputs, properties)
+    for name, media in _COMPANIONS.items():
+        roles = ["overview"] if media == "image/png" else ["data"]
+        key = name.replace(".", "-")
+        item.add_asset(key, pystac.Asset(f"./{name}", media_type=media, roles=roles))
+    return dict(item.to_dict(include_self_link=False))
+
+
+def _bare_item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> pystac.Item:
+    """The item with its heatmap; without a CRS it has no place, and so no geometry."""
     date = inputs.scenes[-1].scene.date
     when = datetime.fromisoformat(date) if date else datetime.now(UTC)
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    georeferenced = inputs.geobox.crs is not None
-    item = create_stac_item(
+    name, media, roles = out.name or "heatmap", pystac.MediaType.COG, ["data"]
+    if inputs.geobox.crs is None:
+        item = pystac.Item(name, None, None, when, dict(properties))
+        item.add_asset("heatmap", pystac.Asset(f"./{HEATMAP}", media_type=media, roles=roles))
+        return item
+    made = create_stac_item(
         str(out / HEATMAP),
         input_datetime=when,
-        id=out.name or "heatmap",
+        id=name,
         asset_name="heatmap",
         asset_href=f"./{HEATMAP}",
-        asset_roles=["data"],
-        asset_media_type=pystac.MediaType.COG,
+        asset_roles=roles,
+        asset_media_type=media,
         properties=dict(properties),
-        with_proj=georeferenced,
+        with_proj=True,
         with_raster=False,
     )
-    for name, media in {
-        MASK: pystac.MediaType.COG,
-        "anomalies.gpkg": pystac.MediaType.GEOPACKAGE,
-        "anomalies.geojson": pystac.MediaType.GEOJSON,
-        "preview.png": pystac.MediaType.PNG,
-        "run.json": pystac.MediaType.JSON,
-    }.items():
-        role = "overview" if media == pystac.MediaType.PNG else "data"
-        item.add_asset(Path(name).stem + "-" + name.split(".")[-1], pystac.Asset(f"./{name}", media_type=media, roles=[role]))
-    # rio-stac writes the projection extension of an older version; reading migrates it.
-    migrated = pystac.Item.from_dict(item.to_dict(), migrate=True).to_dict()
-    if not georeferenced:
-        migrated["geometry"] = None
-        migrated.pop("bbox", None)
-    return dict(migrated)
+    # rio-stac writes an older version of the projection extension; reading migrates it.
+    return pystac.Item.from_dict(made.to_dict(), migrate=True)
 
 
 def write_run(out: Path, report: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from geoanomaly.sampling import Sample
 from geoanomaly.settings import Settings
 from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult
 from tiling.grid import TileGrid
-from tiling.runner import TileFailure, run_tiles
+from tiling.runner import TileFailedError, run_tiles
 from tiling.scratch import TileStore
 from tiling.types import Tile
 
@@ -80,7 +80,11 @@ def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> R
     _require_alike(scenes)
     samples = [
         sampling.draw(
-            inputs, halo=family.halo, seed=spec.seed, report=report, share=len(scenes),
+            inputs,
+            halo=family.halo,
+            seed=spec.seed,
+            report=report,
+            share=len(scenes),
             exclude=spec.exclude,
         )
         for inputs in scenes
@@ -89,8 +93,15 @@ def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> R
     info = scenes[0].scenes[0]
     assert spec.name is not None  # checked at intake
     model = _fit(
-        spec, sample, scenes[0].log, report, name=spec.name, family=entry.name,
-        sensor=info.sensor.name, bands=info.band_names, end=95.0,
+        spec,
+        sample,
+        scenes[0].log,
+        report,
+        name=spec.name,
+        family=entry.name,
+        sensor=info.sensor.name,
+        bands=info.band_names,
+        end=95.0,
     )
     save_model(model, settings.models_dir / spec.name)
     out.mkdir(parents=True, exist_ok=True)
@@ -124,13 +135,18 @@ def _model_for(
     if (kept / CARD).exists():
         return load_model(kept)
     entry = chosen_detector(spec.process, spec.detector)
-    sample = sampling.draw(
-        inputs, halo=entry.family().halo, seed=spec.seed, report=report
-    )
+    sample = sampling.draw(inputs, halo=entry.family().halo, seed=spec.seed, report=report)
     info = inputs.scenes[-1]
     model = _fit(
-        spec, sample, inputs.log, report, name="model", family=entry.name,
-        sensor=info.sensor.name, bands=info.band_names, end=40.0,
+        spec,
+        sample,
+        inputs.log,
+        report,
+        name="model",
+        family=entry.name,
+        sensor=info.sensor.name,
+        bands=info.band_names,
+        end=40.0,
     )
     save_model(model, kept)
     # What was written is what is used: a restarted job then scores with the same bits.
@@ -138,8 +154,16 @@ def _model_for(
 
 
 def _fit(
-    spec: JobSpec, sample: Sample, log: tuple[bool, ...], report: Report, *, name: str,
-    family: str, sensor: str, bands: tuple[str, ...], end: float,
+    spec: JobSpec,
+    sample: Sample,
+    log: tuple[bool, ...],
+    report: Report,
+    *,
+    name: str,
+    family: str,
+    sensor: str,
+    bands: tuple[str, ...],
+    end: float,
 ) -> Model:
     if sample.pixels < MIN_VALID_PIXELS:
         raise SceneError(
@@ -152,8 +176,14 @@ def _fit(
     report(Progress("calibrating", end, "scoring the sample"))
     calibration = calibrate(sample_scores(detector, sample))
     return make_model(
-        detector, calibration, name=name, family=family, sensor=sensor, bands=bands,
-        trained_on=tuple(Path(scene.href).name for scene in spec.scenes), seed=spec.seed,
+        detector,
+        calibration,
+        name=name,
+        family=family,
+        sensor=sensor,
+        bands=bands,
+        trained_on=tuple(Path(scene.href).name for scene in spec.scenes),
+        seed=spec.seed,
     )
 
 
@@ -196,12 +226,17 @@ def _score(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: Report
             scheduler=settings.dask_scheduler,
             on_done=lambda: report(pace.step()),
         )
-    except TileFailure as failure:
+    except TileFailedError as failure:
         raise TileError(str(failure)) from failure
 
 
 def _publish(
-    out: Path, inputs: Inputs, store: TileStore, grid: TileGrid, threshold: Threshold, report: Report
+    out: Path,
+    inputs: Inputs,
+    store: TileStore,
+    grid: TileGrid,
+    threshold: Threshold,
+    report: Report,
 ) -> list[Anomaly]:
     report(Progress("writing", 90, "heatmap and mask"))
     outputs.write_rasters(out, store, grid, threshold)
@@ -214,8 +249,13 @@ def _publish(
 
 
 def _describe(
-    spec: JobSpec, inputs: Inputs, model: Model, grid: TileGrid, threshold: Threshold,
-    anomalies: list[Anomaly], clock: _Clock,
+    spec: JobSpec,
+    inputs: Inputs,
+    model: Model,
+    grid: TileGrid,
+    threshold: Threshold,
+    anomalies: list[Anomaly],
+    clock: _Clock,
 ) -> dict[str, Any]:
     """What `run.json` says."""
     card = model.card

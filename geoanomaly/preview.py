@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from geoanomaly.inputs import Inputs
-from geoanomaly.legend import RAMP
+from geoanomaly.legend import RAMP, RGBA
 from geoanomaly.sensors import display_bands
 
 MAX_SIDE = 1024
@@ -37,7 +37,10 @@ def draw_preview(path: Path, inputs: Inputs, heatmap: Path, threshold: float) ->
     axes[1].imshow(_coloured(surprise), interpolation="nearest")
     steps = [step for step in RAMP if step.colour[3]]
     patches = [
-        Patch(color=np.array(step.colour) / 255, label=f"≥ {step.low:g}   {step.meaning}")
+        Patch(
+            color=_unit(step.colour),
+            label=f"≥ {step.low:g}   {step.meaning}",
+        )
         for step in steps
     ]
     figure.legend(
@@ -48,8 +51,16 @@ def draw_preview(path: Path, inputs: Inputs, heatmap: Path, threshold: float) ->
         title_fontsize=7,
         frameon=False,
     )
-    figure.subplots_adjust(left=0.01, right=1 - 2.2 / figure.get_figwidth(), bottom=0.01, top=0.92, wspace=0.02)
+    figure.subplots_adjust(
+        left=0.01, right=1 - 2.2 / figure.get_figwidth(), bottom=0.01, top=0.92, wspace=0.02
+    )
     figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _unit(colour: RGBA) -> tuple[float, float, float, float]:
+    """Matplotlib's scale, 0 to 1."""
+    red, green, blue, alpha = colour
+    return red / 255, green / 255, blue / 255, alpha / 255
 
 
 def _shrunk(heatmap: Path) -> NDArray[np.float32]:
@@ -86,7 +97,8 @@ def _stretch(band: NDArray[Any]) -> NDArray[Any]:
     if not np.isfinite(band).any():
         return np.ones_like(band)
     low, high = np.nanpercentile(band, (2, 98))
-    return np.nan_to_num(np.clip((band - low) / max(high - low, 1e-12), 0, 1), nan=1.0)
+    stretched = np.clip((band - low) / max(high - low, 1e-12), 0, 1)
+    return np.asarray(np.nan_to_num(stretched, nan=1.0))
 
 
 def _coloured(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -57,7 +57,8 @@ def inspect(scene: Scene, *, field: str, sensor: str | None = None) -> SceneInfo
 def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> SceneInfo:
     alpha = ColorInterp.alpha in raster.colorinterp
     bands = tuple(
-        i for i, kind in zip(raster.indexes, raster.colorinterp, strict=True)
+        i
+        for i, kind in zip(raster.indexes, raster.colorinterp, strict=True)
         if kind is not ColorInterp.alpha
     )
     dtype = raster.dtypes[0]
@@ -107,10 +108,12 @@ def _check_whole(raster: Any, href: str, field: str) -> None:
         return
     size = path.stat().st_size
     for band in {1, raster.count}:
-        end = max((_block_end(raster, band, index) for index, _ in raster.block_windows(band)), default=0)
+        end = max(
+            (_block_end(raster, band, index) for index, _ in raster.block_windows(band)), default=0
+        )
         if end > size:
             raise SceneError(
-                f"{href} is truncated: its blocks reach to byte {end:,}, the file ends at {size:,}. "
+                f"{href} is truncated: its blocks reach to byte {end:,}, it ends at {size:,}. "
                 "Copy or download it again.",
                 field=field,
             )
@@ -166,10 +169,15 @@ def align(before: SceneInfo, after: SceneInfo) -> Alignment:
     if before.georeferenced and after.georeferenced:
         return _align_on_ground(before, after)
     if before.geobox.shape != after.geobox.shape:
-        missing = "neither scene has" if before.georeferenced == after.georeferenced else "one scene has no"
+        missing = (
+            "neither scene has"
+            if before.georeferenced == after.georeferenced
+            else "one scene has no"
+        )
         raise SceneError(
             f"The before scene is {_size(before.geobox)}, the after scene {_size(after.geobox)} "
-            f"pixels, and {missing} CRS to lay one on the other. Give both a CRS, or cut them alike.",
+            f"pixels, and {missing} CRS to lay one on the other. Give both a CRS, or cut them "
+            "alike.",
             field="before",
         )
     if before.georeferenced == after.georeferenced:
@@ -180,6 +188,7 @@ def align(before: SceneInfo, after: SceneInfo) -> Alignment:
 
 
 def _align_on_ground(before: SceneInfo, after: SceneInfo) -> Alignment:
+    assert after.geobox.crs is not None  # both are georeferenced
     if _same_grid(before.geobox, after.geobox):
         return Alignment(before.source)
     shared = before.geobox.extent.to_crs(after.geobox.crs, resolution="auto") & after.geobox.extent

@@ -132,7 +132,7 @@ def display_bands(sensor: str, band_count: int) -> dict[str, tuple[int, ...]]:
         return {"grey": (1,)}
     known = next((s for s in sensor_named(sensor).layouts if len(s) == band_count), None)
     if known is None:
-        order = {"first bands": (3, 2, 1)}
+        order: dict[str, tuple[int, ...]] = {"first bands": (3, 2, 1)}
         return order | ({"false colour": (4, 3, 2)} if band_count >= 4 else {})
     wanted = {"true colour": _TRUE, "false colour": _FALSE, "short-wave infrared": _SWIR}
     found = {name: _indexes(known, recipe) for name, recipe in wanted.items()}

@@ -19,7 +19,9 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("geoanomaly"),
         description="Jobs, scenes, models, the embedded database and broker live below it.",
     )
-    database_url: str | None = Field(None, description="SQLAlchemy URL; default SQLite in data_dir.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL; default SQLite in data_dir."
+    )
     broker_url: str | None = Field(None, description="Celery URL; default the embedded Valkey.")
     dask_scheduler: str | None = Field(None, description="tcp://HOST:PORT; default threads here.")
     threads: int = Field(
@@ -33,7 +35,9 @@ class Settings(BaseSettings):
     scene_roots: tuple[Path, ...] = Field(
         (), description="Folders whose rasters a request may name by path, beside uploads."
     )
-    lease_seconds: float = Field(30.0, description="A worker that is silent for so long has lost its job.")
+    lease_seconds: float = Field(
+        30.0, description="A worker that is silent for so long has lost its job."
+    )
     max_attempts: int = Field(3, description="Leases that a job may use up before it fails.")
     sweep_seconds: float = Field(5.0, description="How often lost jobs are looked for.")
 

@@ -81,9 +81,7 @@ def train(
             continue
         now = _held_out_loss(network, loss, weight, held_out)
         watch.tell(step, schedule.steps, now)
-        best, state, waited = (
-            (now, _state(network), 0) if now < best else (best, state, waited + 1)
-        )
+        best, state, waited = (now, _state(network), 0) if now < best else (best, state, waited + 1)
         if waited > schedule.patience:
             break
     network.load_state_dict(state)

@@ -26,7 +26,7 @@ class Process(StrEnum):
 
 @dataclass(frozen=True)
 class AOI:
-    """An area of interest: a valid polygon or multipolygon in `crs` (any form that pyproj reads)."""
+    """An area of interest: a valid polygon or multipolygon; `crs` in a form that pyproj reads."""
 
     geometry: BaseGeometry
     crs: str = "EPSG:4326"
@@ -50,7 +50,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A request, complete and checked: what a worker needs to do the job again from nothing.
+    """A request: all that a worker needs to do the job, again from nothing if it must.
 
     scenes: (before, after) for detect-change, (scene,) for detect-anomaly,
         the normal scenes for train-model.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ def publish(partial: Path, path: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path):  # type: ignore[no-untyped-def]
+def whole_file(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` when the block ends well."""
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:

@@ -65,5 +65,5 @@ class TileGrid:
             index=(row, col),
             core=(rows, cols),
             read=(slice(top, top + height), slice(left, left + width)),
-            geobox=self._tiles[row, col],
+            geobox=self.geobox[rows, cols],
         )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import dask
+from dask.base import compute
 from dask.callbacks import Callback
+from dask.delayed import delayed
 from distributed import Client, as_completed
 
 from tiling.types import Tile
@@ -19,7 +20,7 @@ TileFunction = Callable[[Tile], None]
 ATTEMPTS = 3
 
 
-class TileFailure(Exception):
+class TileFailedError(Exception):
     """A tile failed for good; the message has its window and the cause."""
 
 
@@ -35,7 +36,7 @@ def run_tiles(
 
     scheduler: address of a dask.distributed scheduler; None = `threads` threads of
     this process. An exception from `on_done` stops the run. A tile that fails
-    three times stops it with `TileFailure`.
+    three times stops it with `TileFailedError`.
     """
     if not tiles:
         return
@@ -53,23 +54,23 @@ def _attempt(function: TileFunction, tile: Tile) -> None:
             return function(tile)
         except Exception as error:
             if attempt == ATTEMPTS:
-                raise TileFailure(f"{tile} failed {ATTEMPTS} times: {error}") from error
+                raise TileFailedError(f"{tile} failed {ATTEMPTS} times: {error}") from error
     return None
 
 
 def _run_on_threads(
     function: TileFunction, tiles: Sequence[Tile], threads: int, on_done: Callable[[], None]
 ) -> None:
-    tasks = [dask.delayed(function, pure=False)(tile) for tile in tiles]
+    tasks = [delayed(function, pure=False)(tile) for tile in tiles]
     # posttask is called in this thread, after each task: the place to report and to stop.
     with Callback(posttask=lambda *_: on_done()):
-        dask.compute(*tasks, scheduler="threads", num_workers=threads, optimize_graph=False)
+        compute(*tasks, scheduler="threads", num_workers=threads, optimize_graph=False)
 
 
 def _run_on_cluster(
     function: TileFunction, tiles: Sequence[Tile], scheduler: str, on_done: Callable[[], None]
 ) -> None:
-    with Client(scheduler, set_as_default=False) as client:
+    with Client(scheduler, set_as_default=False) as client, client.as_current():
         shared = client.scatter(function, broadcast=True, hash=False)
         futures = [client.submit(_call, shared, tile, pure=False) for tile in tiles]
         try:

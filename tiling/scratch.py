@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.array_spec import ArrayConfigLike
 from zarr.core.sync import sync
+from zarr.storage import StorePath
 
 from tiling.grid import TileGrid
 from tiling.types import Tile
+
+# An all-NaN core must leave a chunk behind, else it would be done again after each restart.
+_CONFIG: ArrayConfigLike = {"write_empty_chunks": True}
 
 
 @dataclass(frozen=True)
@@ -27,16 +32,16 @@ class TileStore:
 
     def create(self, grid: TileGrid) -> None:
         """Make the array unless it is there already, for this very grid."""
-        array = zarr.create_array(
-            self.path,
-            shape=tuple(grid.geobox.shape),
-            chunks=grid.core_shape,
-            dtype=np.float32,
-            fill_value=np.nan,
-            # An all-NaN core must leave a chunk behind, else it would be done again.
-            config={"write_empty_chunks": True},
-            overwrite=False,
-        ) if not self.exists() else self.open()
+        if not self.exists():
+            zarr.create_array(
+                self.path,
+                shape=tuple(grid.geobox.shape),
+                chunks=grid.core_shape,
+                dtype=np.float32,
+                fill_value=np.nan,
+                config=_CONFIG,
+            )
+        array = self.open()
         if tuple(array.shape) != tuple(grid.geobox.shape) or array.chunks != grid.core_shape:
             raise ValueError(
                 f"{self.path} holds tiles of another grid: {array.shape} in {array.chunks}, "
@@ -46,8 +51,8 @@ class TileStore:
     def exists(self) -> bool:
         return (self.path / "zarr.json").exists()
 
-    def open(self) -> zarr.Array:
-        return zarr.open_array(self.path, mode="r+", config={"write_empty_chunks": True})
+    def open(self) -> zarr.Array[Any]:
+        return zarr.open_array(self.path, mode="r+").with_config(_CONFIG)
 
     def write(self, tile: Tile, core: NDArray[np.float32]) -> None:
         self.open()[tile.core] = core
@@ -61,5 +66,5 @@ class TileStore:
         return [tile for tile in grid if not sync(_chunk(array, tile).exists())]
 
 
-def _chunk(array: zarr.Array, tile: Tile):  # type: ignore[no-untyped-def]
+def _chunk(array: zarr.Array[Any], tile: Tile) -> StorePath:
     return array.store_path / array.metadata.encode_chunk_key(tile.index)

@@ -55,8 +55,7 @@ class RasterSource:
             valid = _valid(raster, self.bands, window, self.nodata)
         if (self.scale, self.offset) != (1.0, 0.0):
             data = data * np.float32(self.scale) + np.float32(self.offset)
-        data[~valid] = np.nan
-        return data
+        return np.where(valid, data, np.float32(np.nan))
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
@@ -79,8 +78,8 @@ class RasterSource:
                 nodata=nodata,
                 # Without nodata or alpha, pixels outside the source would read as plain zeros.
                 add_alpha=nodata is None and ColorInterp.alpha not in raster.colorinterp,
-                # The default lets GDAL approximate positions by 1/8 px, differently for each window.
-                tolerance=0,
+                # In pixels; the default of 1/8 would be a misregistration of its own.
+                tolerance=1e-3,
             ) as warped:
                 yield warped
 
@@ -91,7 +90,7 @@ def _valid(
     """Validity per band, (band, y, x), from nodata values, mask bands and alpha."""
     if nodata is not None and raster.nodata != nodata:
         data = raster.read(bands, window=window)
-        return np.isfinite(data) & (data != nodata)
+        return np.asarray(np.isfinite(data) & (data != nodata))
     flags = {flag for band in bands for flag in raster.mask_flag_enums[band - 1]}
     if flags == {MaskFlags.all_valid}:
         shape = (len(bands), int(window.height), int(window.width))
@@ -138,9 +137,7 @@ def open_lazy(source: RasterSource, band_names: tuple[str, ...]) -> xr.DataArray
     The georeference is kept as attribute "geobox".
     """
     geobox = source.geobox()
-    variable = xr.Variable(
-        ("band", "y", "x"), indexing.LazilyIndexedArray(_WindowedArray(source))
-    )
+    variable = xr.Variable(("band", "y", "x"), indexing.LazilyIndexedArray(_WindowedArray(source)))
     return xr.DataArray(
         variable, coords={"band": list(band_names)}, attrs={"geobox": geobox}, fastpath=False
     )

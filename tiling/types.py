@@ -44,7 +44,8 @@ class Tile:
 
     def __str__(self) -> str:
         (rows, cols) = self.core
-        return f"tile {self.index} (rows {rows.start}-{rows.stop}, columns {cols.start}-{cols.stop})"
+        window = f"rows {rows.start}-{rows.stop}, columns {cols.start}-{cols.stop}"
+        return f"tile {self.index} ({window})"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class TileBatch:
 
     @classmethod
     def from_nan(cls, data: NDArray[np.float32]) -> TileBatch:
-        """Split (n, band, y, x) values with NaN for nodata; one missing band makes a pixel invalid."""
-        valid = np.isfinite(data).all(axis=1)
+        """Split (n, band, y, x) values with NaN for nodata; all bands of a pixel must be there."""
+        valid = np.asarray(np.isfinite(data).all(axis=1))
         return cls(np.where(valid[:, None], data, np.float32(0)), valid)
 
     @property

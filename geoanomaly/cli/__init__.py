@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -18,13 +19,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich alone costs 0.2 s of every --help
 )
-for command in (local.detect, local.train, local.evaluate, local.models, local.doctor):
-    app.command()(command)
-for command in (
-    service.serve, service.worker, service.submit, service.status, service.cancel,
-    service.download, service.demo,
-):  # fmt: skip
-    app.command()(command)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    local.detect,
+    local.train,
+    local.evaluate,
+    local.models,
+    local.doctor,
+    service.serve,
+    service.worker,
+    service.submit,
+    service.status,
+    service.cancel,
+    service.download,
+    service.demo,
+)
+for _command in _COMMANDS:
+    app.command()(_command)
 
 
 @app.callback(invoke_without_command=True)

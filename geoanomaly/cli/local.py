@@ -17,7 +17,9 @@ from geoanomaly.types import JobSpec, Process, Scene
 
 Before = Annotated[Path | None, typer.Option(help="Earlier scene: then change is looked for.")]
 Sensor = Annotated[str | None, typer.Option(help="Sensor; guessed from the file when left out.")]
-Detector = Annotated[str | None, typer.Option(help="cvae or rwr for change, vae or rx for one scene.")]
+Detector = Annotated[
+    str | None, typer.Option(help="cvae or rwr for change, vae or rx for one scene.")
+]
 Aoi = Annotated[str | None, typer.Option(help="Vector file, or minx,miny,maxx,maxy in degrees.")]
 Rate = Annotated[float, typer.Option(help="Expected share of normal pixels above the threshold.")]
 TileSize = Annotated[int | None, typer.Option(help="Core of a tile in pixels.")]
@@ -28,7 +30,9 @@ def detect(
     after: Annotated[Path, typer.Argument(help="The scene to look at (any raster GDAL reads).")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     before: Before = None,
-    model: Annotated[str | None, typer.Option(help="Trained model; else fitted to the scene.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Trained model; else fitted to the scene.")
+    ] = None,
     detector: Detector = None,
     sensor: Sensor = None,
     aoi: Aoi = None,
@@ -57,7 +61,9 @@ def detect(
 def train(
     scenes: Annotated[list[Path], typer.Argument(help="Scenes of normal ground, one sensor.")],
     name: Annotated[str, typer.Option(help="What to call the model.")],
-    exclude: Annotated[str | None, typer.Option(help="Polygons to leave out (vector file).")] = None,
+    exclude: Annotated[
+        str | None, typer.Option(help="Polygons to leave out (vector file).")
+    ] = None,
     detector: Detector = None,
     sensor: Sensor = None,
     aoi: Aoi = None,
@@ -78,13 +84,18 @@ def train(
         seed=seed,
     )
     summary = _run(spec, Settings().models_dir / name)
-    typer.echo(f"model {name} ({summary['digest'][:12]}). Use it: geoanomaly detect SCENE --model {name} --out DIR")
+    typer.echo(
+        f"model {name} ({summary['digest'][:12]}) is ready: "
+        f"geoanomaly detect SCENE --model {name} --out DIR"
+    )
 
 
 def evaluate(
     heatmap: Annotated[Path, typer.Argument(help="heatmap.tif of a run.")],
     label: Annotated[Path, typer.Argument(help="Raster (1 anomalous, 0 normal) or polygons.")],
-    threshold: Annotated[float | None, typer.Option(help="Surprise; default that of the run.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Surprise; default that of the run.")
+    ] = None,
     curves: Annotated[Path | None, typer.Option(help="PNG for the PR and ROC curves.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -142,14 +153,13 @@ def _run(spec: JobSpec, out: Path) -> dict[str, Any]:
     for note in price.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(
-        f"{price.shape[1]:,} x {price.shape[0]:,} pixels, {price.tiles:,} tiles, {price.sensor}", err=True
+        f"{price.shape[1]:,} x {price.shape[0]:,} pixels, {price.tiles:,} tiles, {price.sensor}",
+        err=True,
     )
     from geoanomaly.pipeline import run  # torch
 
     with _work_folder(out, spec) as scratch, progress_line() as report:
-        return dict(
-            run(spec, out=out, scratch=scratch, settings=settings, report=report).summary
-        )
+        return dict(run(spec, out=out, scratch=scratch, settings=settings, report=report).summary)
 
 
 @contextmanager
@@ -187,5 +197,3 @@ def _say_result(summary: dict[str, Any], out: Path) -> None:
     )
     for name in ("heatmap.tif", "anomalies.gpkg", "preview.png"):
         typer.echo(f"  {out / name}")
-
-

@@ -51,6 +51,8 @@ def _line_a_stage() -> Report:
     def report(progress: Progress) -> None:
         if progress.stage not in seen:
             seen.add(progress.stage)
-            print(f"{progress.percent:3.0f} % {progress.stage}: {progress.message}", file=sys.stderr)
+            print(
+                f"{progress.percent:3.0f} % {progress.stage}: {progress.message}", file=sys.stderr
+            )
 
     return report

@@ -44,7 +44,13 @@ def worker(
     pool: Annotated[str, typer.Option(help="prefork, or solo for GPU workers.")] = "prefork",
 ) -> None:
     """Run one more worker for the service of GEOANOMALY_DATABASE_URL and GEOANOMALY_BROKER_URL."""
-    command = [sys.executable, "-m", "tasks.worker", f"--concurrency={concurrency}", f"--pool={pool}"]
+    command = [
+        sys.executable,
+        "-m",
+        "tasks.worker",
+        f"--concurrency={concurrency}",
+        f"--pool={pool}",
+    ]
     # The worker replaces this process, so that signals reach it directly.
     sys.stdout.flush()
     os.execv(sys.executable, command)
@@ -76,7 +82,10 @@ def submit(
     inputs: dict[str, Any] = {key: value for key, value in parameters.items() if value is not None}
     with _client(url) as client:
         if before:
-            inputs |= {"before": client.upload(before, sensor), "after": client.upload(after, sensor)}
+            inputs |= {
+                "before": client.upload(before, sensor),
+                "after": client.upload(after, sensor),
+            }
         else:
             inputs["scene"] = client.upload(after, sensor)
         job_id = client.submit("detect-change" if before else "detect-anomaly", inputs)
@@ -96,7 +105,8 @@ def status(
             typer.echo(json.dumps(client.status(job_id), indent=1))
             return
         for job in client.jobs():
-            typer.echo(f"{job['jobID']}  {job['status']:<10} {job.get('progress', 0):3.0f} %  {job['processID']}")
+            percent = f"{job.get('progress', 0):3.0f} %"
+            typer.echo(f"{job['jobID']}  {job['status']:<10} {percent}  {job['processID']}")
 
 
 def cancel(job_id: JobId, url: Url = URL) -> None:
@@ -120,7 +130,9 @@ def download(
 def demo(
     once: Annotated[bool, typer.Option(help="End after the job, for scripts.")] = False,
     port: Annotated[int, typer.Option(help="Port; another free one if it is taken.")] = 8000,
-    size: Annotated[int, typer.Option(min=128, help="Pixels a side of the generated scene.")] = 1024,
+    size: Annotated[
+        int, typer.Option(min=128, help="Pixels a side of the generated scene.")
+    ] = 1024,
     seed: Seed = 0,
     data_dir: Annotated[Path | None, typer.Option(help="Keep everything here.")] = None,
 ) -> None:
@@ -166,5 +178,3 @@ def _geojson(aoi: str | None) -> dict[str, Any] | None:
     area = parse_area(aoi)
     lonlat = Geometry(area.geometry, area.crs).to_crs("EPSG:4326", resolution="auto")
     return dict(lonlat.json)
-
-

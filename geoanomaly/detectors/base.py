@@ -35,7 +35,10 @@ class Detector(Protocol):
         ...
 
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        """One batch per scene of the job -> raw scores (n, y, x), larger = stranger, NaN = no data."""
+        """One batch per scene of the job -> raw scores (n, y, x).
+
+        Larger is stranger, NaN = no data.
+        """
         ...
 
     def to(self, device: torch.device) -> Self:

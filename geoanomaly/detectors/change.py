@@ -50,10 +50,12 @@ class Direction:
     network: TranslationVae | None = None
     finish: Tensor | None = None
 
-    def energy(self, source: Tensor, target: Tensor, features: Tensor | None) -> Tensor:
-        """Mean squared whitened residual a band: (pixels, bands) matrices -> (pixels,)."""
-        residual = (target - source @ self.slope - self.intercept) @ self.whiten
-        if self.network is not None and self.finish is not None and features is not None:
+    def energy(self, source: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Mean squared whitened residual a band: dates (n, band, y, x) -> (n y x,)."""
+        predicted = _rows(source) @ self.slope + self.intercept
+        residual = (_rows(target) - predicted) @ self.whiten
+        if self.network is not None and self.finish is not None:
+            features = _rows(context.features(source, valid))
             residual = (residual - self.network.correction(features)) @ self.finish
         return (residual**2).mean(-1)
 
@@ -61,7 +63,11 @@ class Direction:
         network = None if self.network is None else self.network.to(device)
         finish = None if self.finish is None else self.finish.to(device)
         return Direction(
-            self.slope.to(device), self.intercept.to(device), self.whiten.to(device), network, finish
+            self.slope.to(device),
+            self.intercept.to(device),
+            self.whiten.to(device),
+            network,
+            finish,
         )
 
 
@@ -86,12 +92,9 @@ class ChangeDetector:
             normalise(torch.from_numpy(batch.data).to(device)) * valid[:, None]
             for normalise, batch in zip((self.before, self.after), batches, strict=True)
         )
-        features = [None, None]
-        if self.forward.network is not None:
-            features = [_rows(context.features(date, valid)) for date in (before, after)]  # type: ignore[misc]
-        pixels = _rows(before), _rows(after)
-        energies = self.forward.energy(*pixels, features[0])
-        energies = (energies + self.backward.energy(*reversed(pixels), features[1])) / 2
+        forward = self.forward.energy(before, after, valid)
+        backward = self.backward.energy(after, before, valid)
+        energies = (forward + backward) / 2
         root = energies.sqrt().view(valid.shape)[:, None]
         smooth = context.blur(root, valid, SMOOTHING)[:, 0]
         return np.asarray(smooth.masked_fill(~valid, torch.nan).cpu().numpy())
@@ -237,7 +240,7 @@ def _rows(data: Tensor) -> Tensor:
 
 
 def _direction(relation: Relation) -> Direction:
-    return Direction(*(_tensor(part) for part in (relation.slope, relation.intercept, relation.whiten)))
+    return Direction(_tensor(relation.slope), _tensor(relation.intercept), _tensor(relation.whiten))
 
 
 def _tensor(matrix: Matrix) -> Tensor:
@@ -270,7 +273,8 @@ def _correct(
             )
         weight = _weight(tasks, directions, bands)
         directions = [
-            task.finish(direction, weight) for task, direction in zip(tasks, directions, strict=True)
+            task.finish(direction, weight)
+            for task, direction in zip(tasks, directions, strict=True)
         ]
     return directions[0], directions[1]
 

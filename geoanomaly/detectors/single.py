@@ -1,4 +1,4 @@
-"""What is unusual in one scene: the part of a pixel that a model of normal ground does not explain."""
+"""What is unusual in one scene: what a model of normal ground does not explain of a pixel."""
 
 from __future__ import annotations
 

@@ -37,13 +37,13 @@ class Acquisition:
     moisture: float
 
 
-MAY = Acquisition(
-    date="2024-05-14",
+JULY = Acquisition(
+    date="2024-07-14",
     after=False,
     sun=(156.0, 57.0),
-    gain=(1.05, 1.04, 1.03, 1.02, 1.04, 1.05),
-    haze=(0.012, 0.008, 0.005, 0.003, 0.001, 0.0),
-    gradient=0.06,
+    gain=(1.16, 1.14, 1.12, 1.10, 1.12, 1.14),
+    haze=(0.034, 0.024, 0.016, 0.008, 0.003, 0.001),
+    gradient=0.10,
     shift=(0.3, -0.2),
     moisture=0.55,
 )
@@ -51,7 +51,7 @@ AUGUST = Acquisition(
     date="2024-08-27",
     after=True,
     sun=(162.0, 48.0),
-    gain=(0.97, 0.98, 0.97, 0.98, 0.96, 0.95),
+    gain=(0.88, 0.90, 0.90, 0.92, 0.88, 0.86),
     haze=(0.004, 0.003, 0.002, 0.001, 0.0, 0.0),
     gradient=-0.04,
     shift=(0.0, 0.0),
@@ -82,7 +82,7 @@ def reflectance(
 
 def _ground(layout: Layout, acquisition: Acquisition, rng: np.random.Generator) -> FloatMap:
     """Every layer of the land, from fields to roads."""
-    season = "august" if acquisition.after else "may"
+    season = "august" if acquisition.after else "july"
     image = _fields(layout, acquisition, rng)
     image = _lay(image, np.clip(0.9 - layout.edge, 0, 0.55), SURFACES["grass"])
     image = _lay(image, layout.track, SURFACES["gravel"])

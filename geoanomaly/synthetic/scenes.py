@@ -93,7 +93,7 @@ def generate(
     truth = anomalies.judge(events, render.BLUR[0], sky.touched)
     out.mkdir(parents=True, exist_ok=True)
     before = _write_scene(
-        out / "before.tif", grid, render.reflectance(land, render.MAY, (), sky), render.MAY
+        out / "before.tif", grid, render.reflectance(land, render.JULY, (), sky), render.JULY
     )
     after = _write_scene(
         out / "after.tif", grid, render.reflectance(land, render.AUGUST, events), render.AUGUST

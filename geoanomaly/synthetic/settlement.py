@@ -17,7 +17,7 @@ MATERIALS = (
     "roof_grey",
     "roof_bright",
     "grass",
-    "deciduous_may",
+    "deciduous_july",
     "concrete",
 )
 _STREET, _RED, _GREY, _BRIGHT, _LAWN, _TREE, _YARD = range(len(MATERIALS))

@@ -1,4 +1,4 @@
-"""Surface reflectance of what covers the ground, and how crops look in May and in August.
+"""Surface reflectance of what covers the ground, and how crops look in July and in August.
 
 Six bands: B02 blue, B03 green, B04 red, B08 near infrared, B11 and B12 short-wave
 infrared, as fractions. The values are typical of Sentinel-2 L2A over central Europe,
@@ -29,15 +29,15 @@ _SURFACES: dict[str, tuple[float, ...]] = {
     "grass": (0.034, 0.072, 0.046, 0.360, 0.225, 0.120),
     "grass_dry": (0.050, 0.086, 0.082, 0.280, 0.275, 0.175),
     "sunflower": (0.034, 0.088, 0.070, 0.380, 0.210, 0.105),
-    "deciduous_may": (0.020, 0.046, 0.024, 0.360, 0.165, 0.070),
+    "deciduous_july": (0.020, 0.046, 0.024, 0.360, 0.165, 0.070),
     "deciduous_august": (0.018, 0.038, 0.022, 0.315, 0.150, 0.066),
-    "conifer_may": (0.015, 0.026, 0.018, 0.205, 0.090, 0.041),
+    "conifer_july": (0.015, 0.026, 0.018, 0.205, 0.090, 0.041),
     "conifer_august": (0.015, 0.025, 0.017, 0.212, 0.093, 0.042),
     "cleared": (0.058, 0.082, 0.104, 0.190, 0.285, 0.225),
     "burnt": (0.034, 0.040, 0.046, 0.088, 0.190, 0.195),
-    "river_may": (0.048, 0.066, 0.056, 0.030, 0.012, 0.008),
-    "river_august": (0.040, 0.055, 0.042, 0.022, 0.009, 0.006),
-    "lake_may": (0.033, 0.038, 0.023, 0.012, 0.006, 0.004),
+    "river_july": (0.048, 0.066, 0.056, 0.030, 0.012, 0.008),
+    "river_august": (0.046, 0.063, 0.052, 0.028, 0.011, 0.008),
+    "lake_july": (0.033, 0.038, 0.023, 0.012, 0.006, 0.004),
     "lake_august": (0.032, 0.042, 0.024, 0.014, 0.006, 0.004),
     "flood": (0.048, 0.068, 0.062, 0.058, 0.034, 0.022),
     "spill": (0.021, 0.024, 0.021, 0.016, 0.014, 0.012),
@@ -71,7 +71,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Crop:
-    """A parcel's use. share: of all parcels; may: its look on the first date.
+    """A parcel's use. share: of all parcels; july: its look on the first date.
 
     august: looks on the second date with their probabilities. Harvest is a matter of
     days, so one crop has several: normal change that no rule per crop can predict.
@@ -79,43 +79,28 @@ class Crop:
 
     name: str
     share: float
-    may: Look
+    july: Look
     august: tuple[tuple[float, Look], ...]
 
 
-_STUBBLE = Look("stubble", 0.72, 0.10)
-_PLOUGHED = Look("stubble", 0.08, 0.05)
-_REGROWN = Look("wheat_green", 0.42, 0.10)
+_STUBBLE = Look("stubble", 0.74, 0.06)
+_PLOUGHED = Look("stubble", 0.30, 0.08)
+_RIPE = Look("wheat_ripe", 0.88, 0.05)
 
 CROPS: tuple[Crop, ...] = (
-    Crop(
-        "wheat",
-        0.27,
-        Look("wheat_green", 0.90, 0.05),
-        ((0.74, _STUBBLE), (0.12, Look("wheat_ripe", 0.88)), (0.14, _PLOUGHED)),
-    ),
-    Crop(
-        "barley",
-        0.10,
-        Look("wheat_green", 0.76, 0.06),
-        ((0.68, _STUBBLE), (0.20, _PLOUGHED), (0.12, _REGROWN)),
-    ),
-    Crop("rape", 0.08, Look("rape_flower", 0.88), ((0.85, _STUBBLE), (0.15, _REGROWN))),
-    Crop("maize", 0.15, Look("maize", 0.06, 0.03), ((1.0, Look("maize", 0.93, 0.04)),)),
-    Crop("beet", 0.08, Look("beet", 0.20, 0.06), ((1.0, Look("beet", 0.90, 0.05)),)),
-    Crop(
-        "sunflower",
-        0.05,
-        Look("sunflower", 0.03, 0.02),
-        ((0.7, Look("sunflower", 0.85)), (0.3, Look("wheat_ripe", 0.6, 0.1))),
-    ),
+    Crop("wheat", 0.27, _RIPE, ((0.98, _STUBBLE), (0.02, _PLOUGHED))),
+    Crop("barley", 0.10, _STUBBLE, ((0.98, Look("stubble", 0.68, 0.06)), (0.02, _PLOUGHED))),
+    Crop("rape", 0.08, Look("wheat_ripe", 0.80), ((1.0, _STUBBLE),)),
+    Crop("maize", 0.15, Look("maize", 0.72, 0.06), ((1.0, Look("maize", 0.93, 0.04)),)),
+    Crop("beet", 0.08, Look("beet", 0.70, 0.06), ((1.0, Look("beet", 0.90, 0.05)),)),
+    Crop("sunflower", 0.05, Look("sunflower", 0.64), ((1.0, Look("sunflower", 0.85)),)),
     Crop(
         "meadow",
         0.25,
-        Look("grass", 0.88, 0.06),
-        ((0.6, Look("grass", 0.76, 0.1)), (0.4, Look("grass_dry", 0.80, 0.1))),
+        Look("grass", 0.86, 0.06),
+        ((0.96, Look("grass", 0.78, 0.06)), (0.04, Look("grass_dry", 0.80, 0.06))),
     ),
-    Crop("fallow", 0.06, Look("grass", 0.22, 0.10), ((1.0, Look("grass_dry", 0.48, 0.12)),)),
+    Crop("fallow", 0.02, Look("grass", 0.30, 0.08), ((1.0, Look("grass_dry", 0.48, 0.08)),)),
 )
 
 MEADOW = next(number for number, crop in enumerate(CROPS) if crop.name == "meadow")
@@ -142,7 +127,7 @@ def parcels(rng: np.random.Generator, crops: NDArray[np.uint8], *, after: bool) 
     draw, normal = rng.random(crops.size), rng.standard_normal(crops.size)
     for number, crop in enumerate(CROPS):
         low = 0.0
-        for share, look in crop.august if after else ((1.0, crop.may),):
+        for share, look in crop.august if after else ((1.0, crop.july),):
             here = (crops == number) & (draw >= low) & (draw < low + share + 1e-9)
             plant[here] = SURFACES[look.plant]
             cover[here] = np.clip(look.cover + look.spread * normal[here], 0.02, 0.99)

@@ -154,14 +154,13 @@ def test_normal_change_hides_the_anomalies_from_a_plain_difference(pair: ScenePa
     raw = np.linalg.norm(after.astype(float) - before.astype(float), axis=0)
     x, y = _standard(before), _standard(after)
     scaled = np.linalg.norm(x - y, axis=0).reshape(truth.shape)
-    residual = _regression_residual(x, y, rounds=1).reshape(truth.shape)
-    raw_ap, scaled_ap, residual_ap = (
-        evaluate(score, truth).average_precision for score in (raw, scaled, residual)
+    relation = _regression_residual(x, y, rounds=20).reshape(truth.shape)
+    raw_ap, scaled_ap, relation_ap = (
+        evaluate(score, truth).average_precision for score in (raw, scaled, relation)
     )
-    assert residual_ap > 2 * raw_ap
-    assert residual_ap > 2 * scaled_ap
-    assert evaluate(residual, truth).roc_auc > 0.85
-    assert residual_ap < 0.95
+    assert max(raw_ap, scaled_ap) < 0.9
+    assert relation_ap < 0.98
+    assert evaluate(relation, truth).roc_auc > 0.95
 
 
 def test_most_of_the_land_changes_normally(pair: ScenePair) -> None:

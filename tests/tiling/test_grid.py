@@ -1,0 +1,65 @@
+"""Every pixel is owned once, whatever the sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from rasterio.transform import Affine
+
+from tiling.grid import TileGrid
+
+grids = st.builds(
+    lambda height, width, size, halo: TileGrid(
+        GeoBox((height, width), Affine(10, 0, 500_000, 0, -10, 5_400_000), "EPSG:32633"), size, halo
+    ),
+    st.integers(1, 200),
+    st.integers(1, 200),
+    st.integers(9, 250),
+    st.integers(0, 40),
+)
+
+
+@given(grids)
+def test_every_pixel_is_owned_once(grid: TileGrid) -> None:
+    owners = np.zeros(grid.geobox.shape, dtype=int)
+    for tile in grid:
+        owners[tile.core] += 1
+    assert (owners == 1).all()
+    assert len(list(grid)) == len(grid)
+
+
+@given(grids)
+def test_a_tile_is_georeferenced_like_its_part_of_the_whole(grid: TileGrid) -> None:
+    for tile in grid:
+        assert tile.geobox == grid.geobox[tile.core]
+
+
+@given(grids)
+def test_all_windows_have_one_shape_and_hold_their_core(grid: TileGrid) -> None:
+    for tile in grid:
+        rows, cols = tile.read
+        assert (rows.stop - rows.start, cols.stop - cols.start) == grid.read_shape
+        inner_rows, inner_cols = tile.inner
+        assert inner_rows.start == inner_cols.start == grid.halo
+        assert (
+            inner_rows.stop - inner_rows.start,
+            inner_cols.stop - inner_cols.start,
+        ) == tile.shape
+
+
+@given(grids)
+def test_cut_and_stitched_equals_whole(grid: TileGrid) -> None:
+    whole = np.random.default_rng(0).normal(size=grid.geobox.shape)
+    height, width = grid.read_shape
+    padded = np.pad(whole, ((grid.halo, height), (grid.halo, width)), constant_values=np.nan)
+    stitched = np.full_like(whole, np.nan)
+    for tile in grid:
+        rows, cols = tile.read
+        window = padded[
+            rows.start + grid.halo : rows.stop + grid.halo,
+            cols.start + grid.halo : cols.stop + grid.halo,
+        ]
+        stitched[tile.core] = window[tile.inner]
+    assert np.array_equal(stitched, whole)

@@ -1,0 +1,123 @@
+"""Lazy reading gives what rasterio gives, and says where there is nothing."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
+from rasterio.transform import Affine
+
+from tests.rasters import NORTH_UP, UTM, texture, write_raster
+from tiling.source import RasterSource, open_lazy, read_padded
+from tiling.types import TileBatch
+
+SHAPE = (3, 70, 90)
+
+
+def lazy(source: RasterSource):
+    return open_lazy(source, tuple(f"b{band}" for band in source.bands))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+def test_values_equal_rasterio(tmp_path: Path, dtype: str) -> None:
+    data = (texture(0, *SHAPE) / 10).astype(dtype)
+    array = lazy(RasterSource(str(write_raster(tmp_path / "a.tif", data)), (1, 3)))
+    assert array.dims == ("band", "y", "x")
+    assert np.array_equal(array.values, data[[0, 2]].astype(np.float32))
+    assert np.array_equal(array[1, 5:17:3, -9:].values, data[2, 5:17:3, -9:].astype(np.float32))
+    assert np.array_equal(array[:, 4, 6].values, data[[0, 2], 4, 6].astype(np.float32))
+
+
+def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", texture(0, *SHAPE))
+    array = lazy(RasterSource(str(path), (1,)))
+    path.unlink()
+    with pytest.raises(rasterio.errors.RasterioIOError):
+        _ = array.values
+
+
+def test_a_source_travels_between_processes(tmp_path: Path) -> None:
+    array = lazy(RasterSource(str(write_raster(tmp_path / "a.tif", texture(0, *SHAPE))), (2,)))
+    assert np.array_equal(pickle.loads(pickle.dumps(array)).values, array.values)
+
+
+def test_nodata_and_nan_and_alpha_become_nan(tmp_path: Path) -> None:
+    data = texture(0, *SHAPE)
+    data[1, 10:20] = -9999
+    path = write_raster(tmp_path / "nodata.tif", data, nodata=-9999)
+    values = lazy(RasterSource(str(path), (1, 2))).values
+    assert np.isnan(values[1, 10:20]).all()
+    assert np.isfinite(values[0]).all()
+
+    data[1, 10:20] = np.nan
+    values = lazy(RasterSource(str(write_raster(tmp_path / "nan.tif", data)), (1, 2))).values
+    assert np.isnan(values[1, 10:20]).all()
+
+    rgba = np.full((4, 40, 40), 200, np.uint8)
+    rgba[3, :, :15] = 0
+    path = write_raster(tmp_path / "rgba.tif", rgba, photometric="RGB", alpha="YES")
+    with rasterio.open(path) as raster:
+        assert raster.colorinterp[3] is ColorInterp.alpha
+    values = lazy(RasterSource(str(path), (1, 2, 3))).values
+    assert np.isnan(values[:, :, :15]).all()
+    assert (values[:, :, 15:] == 200).all()
+
+
+def test_a_nodata_value_that_the_file_does_not_know(tmp_path: Path) -> None:
+    data = np.full(SHAPE, 7, np.uint16)
+    data[0, 3] = 0
+    values = lazy(
+        RasterSource(str(write_raster(tmp_path / "a.tif", data)), (1, 2), nodata=0)
+    ).values
+    assert np.isnan(values[0, 3]).all()
+    assert np.isfinite(values[1]).all()
+
+
+def test_scale_and_offset_give_physical_values(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.full(SHAPE, 3000, np.uint16))
+    values = lazy(RasterSource(str(path), (1,), scale=1e-4, offset=-0.1)).values
+    assert values == pytest.approx(0.2, abs=1e-6)
+
+
+def test_padding_is_nan_and_the_rest_is_the_raster(tmp_path: Path) -> None:
+    data = texture(0, *SHAPE)
+    array = lazy(RasterSource(str(write_raster(tmp_path / "a.tif", data)), (1, 2, 3)))
+    window = read_padded(array, slice(-5, 30), slice(80, 100))
+    expected = np.pad(data, ((0, 0), (5, 0), (0, 10)), constant_values=np.nan)[:, :35, 80:100]
+    assert np.array_equal(window, expected, equal_nan=True)
+    assert np.isnan(read_padded(array, slice(200, 210), slice(0, 10))).all()
+
+
+def test_resampling_is_bilinear_whatever_the_window(tmp_path: Path) -> None:
+    data = texture(0, *SHAPE)
+    path = write_raster(tmp_path / "a.tif", data)
+    half_a_pixel_on = GeoBox((69, 89), NORTH_UP @ Affine.translation(0.5, 0.5), UTM)
+    array = lazy(RasterSource(str(path), (1, 2, 3), grid=half_a_pixel_on))
+    whole = array.values
+    corners = data[:, :-1, :-1] + data[:, 1:, :-1] + data[:, :-1, 1:] + data[:, 1:, 1:]
+    assert np.allclose(whole, corners / 4, rtol=1e-5)
+    for rows, cols in ((slice(0, 20), slice(0, 25)), (slice(20, 50), slice(11, 60))):
+        assert np.array_equal(array[:, rows, cols].values, whole[:, rows, cols])
+
+
+def test_ground_that_the_raster_does_not_cover_is_nan(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.full((1, 40, 40), 9, np.uint8))
+    target = GeoBox((60, 60), Affine(10, 0, 499_900, 0, -10, 5_400_100), UTM)
+    values = lazy(RasterSource(str(path), (1,), grid=target)).values[0]
+    assert np.isnan(values[:10]).all()
+    assert np.isnan(values[:, :10]).all()
+    assert (values[11:49, 11:49] == 9).all()
+
+
+def test_a_batch_knows_what_is_valid() -> None:
+    data = np.ones((1, 2, 3, 4), np.float32)
+    data[0, 1, 2, 3] = np.nan
+    batch = TileBatch.from_nan(data)
+    assert not batch.valid[0, 2, 3]
+    assert batch.valid.sum() == 11
+    assert (batch.data[0, :, 2, 3] == 0).all()

@@ -1,0 +1,90 @@
+"""Scratch chunks and COGs are whole or absent, and their bytes depend on the pixels alone."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
+from rio_cogeo.cogeo import cog_validate
+
+from tests.rasters import NORTH_UP, UTM, texture
+from tiling.cog import CogProfile, write_cog
+from tiling.grid import TileGrid
+from tiling.scratch import TileStore
+
+GRID = TileGrid(GeoBox((200, 300), NORTH_UP, UTM), 128)
+PROFILE = CogProfile("float32", np.nan, "surprise", tags={"WHO": "test"})
+
+
+def pixels() -> np.ndarray:
+    data = texture(3, 1, 200, 300)[0]
+    data[50:60, 100:200] = np.nan
+    return data
+
+
+def test_a_chunk_that_exists_is_done_even_if_it_is_all_nan(tmp_path: Path) -> None:
+    store = TileStore(tmp_path / "s.zarr")
+    store.create(GRID)
+    tiles = list(GRID)
+    assert store.missing(GRID) == tiles
+    store.write(tiles[0], np.full(tiles[0].shape, np.nan, np.float32))
+    store.write(tiles[4], np.ones(tiles[4].shape, np.float32))
+    assert store.missing(GRID) == [tiles[1], tiles[2], tiles[3], tiles[5]]
+    assert np.isnan(store.read(tiles[0])).all()
+    assert (store.read(tiles[4]) == 1).all()
+
+
+def test_creating_again_keeps_what_is_done(tmp_path: Path) -> None:
+    store = TileStore(tmp_path / "s.zarr")
+    store.create(GRID)
+    store.write(next(iter(GRID)), np.ones(next(iter(GRID)).shape, np.float32))
+    store.create(GRID)
+    assert len(store.missing(GRID)) == len(GRID) - 1
+
+
+def test_a_store_of_another_grid_is_refused(tmp_path: Path) -> None:
+    store = TileStore(tmp_path / "s.zarr")
+    store.create(GRID)
+    with pytest.raises(ValueError, match="another grid"):
+        store.create(TileGrid(GRID.geobox, 64))
+
+
+def test_cog_has_pixels_grid_and_tags(tmp_path: Path) -> None:
+    data = pixels()
+    path = tmp_path / "h.tif"
+    write_cog(path, GRID.geobox, PROFILE, ((tile, data[tile.core]) for tile in GRID))
+    assert cog_validate(path, quiet=True)[0]
+    with rasterio.open(path) as raster:
+        assert np.array_equal(raster.read(1), data, equal_nan=True)
+        assert raster.crs.to_string() == UTM
+        assert raster.transform == NORTH_UP
+        assert np.isnan(raster.nodata)
+        assert raster.tags()["WHO"] == "test"
+        assert raster.descriptions == ("surprise",)
+    assert [each.name for each in tmp_path.iterdir()] == ["h.tif"]
+
+
+def test_bytes_do_not_depend_on_the_order_of_tiles(tmp_path: Path) -> None:
+    data = pixels()
+    digests = set()
+    for number, tiles in enumerate((list(GRID), list(GRID)[::-1])):
+        path = tmp_path / f"{number}.tif"
+        write_cog(path, GRID.geobox, PROFILE, ((tile, data[tile.core]) for tile in tiles))
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    def cores():
+        for number, tile in enumerate(GRID):
+            if number == 2:
+                raise RuntimeError("power cut")
+            yield tile, np.zeros(tile.shape, np.float32)
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_cog(tmp_path / "h.tif", GRID.geobox, PROFILE, cores())
+    assert list(tmp_path.iterdir()) == []
