@@ -17,6 +17,10 @@ from scipy.special import log_ndtr
 
 from geoanomaly.sampling import Sample
 
+CEILING = 100.0
+"""Surprise is cut here, where float32 begins to lose digits. Values beyond 6 or so only rank: no
+estimate of a tail holds there."""
+
 _TINY = 1e-12
 
 
@@ -30,13 +34,10 @@ class Calibration:
     method: str = "log-normal, from the median and the lower half of the scores"
 
     def surprise(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raw scores (any shape) -> surprise, 0 and up; NaN stays NaN.
-
-        Beyond 6 or so values only rank: no estimate of a tail holds there.
-        """
+        """Raw scores (any shape) -> surprise, 0 to `CEILING`; NaN stays NaN."""
         deviate = (np.log(np.maximum(score, _TINY)) - self.median) / self.sigma
         tail = -log_ndtr(-deviate.astype(np.float64)) / np.log(10)
-        return np.asarray(tail, dtype=np.float32)
+        return np.asarray(np.minimum(tail, CEILING), dtype=np.float32)
 
     def config(self) -> dict[str, Any]:
         return asdict(self)

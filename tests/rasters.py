@@ -60,7 +60,7 @@ def change_pair(
     truth = np.zeros((size, size), dtype=bool)
     truth[size // 4 : size // 4 + 20, size // 2 : size // 2 + 24] = True
     signs = np.where(np.arange(bands) % 2, -1, 1)[:, None]
-    after[:, truth] += signs * 300  # a spectrum that no gain and offset explains
+    after[:, truth] += signs * 60  # a spectrum that no gain and offset explains
     return (
         write_raster(folder / "before.tif", np.clip(before, 1, 60_000).astype(dtype)),
         write_raster(folder / "after.tif", np.clip(after, 1, 60_000).astype(dtype)),

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import geopandas
 import numpy as np
+import pandas
 import pystac
 import pytest
 import rasterio
@@ -254,7 +255,7 @@ def test_a_pair_without_crs_is_compared_pixel_by_pixel(tmp_path: Path, settings:
     report = json.loads((tmp_path / "out" / "run.json").read_text())
     assert report["threshold"]["expected_false_alarm_pixels_per_km2"] is None
     first = geopandas.read_file(tmp_path / "out" / "anomalies.geojson").iloc[0]
-    assert np.isnan(first.area_m2)
+    assert pandas.isna(first.area_m2)
     assert pystac.Item.from_file(str(tmp_path / "out" / "item.json")).geometry is None
 
 
