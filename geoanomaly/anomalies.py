@@ -47,7 +47,14 @@ def _outlines(mask: Any) -> Iterator[BaseGeometry]:
         if value == 1:
             outline = shape(geometry)
             if outline.area > smallest * (1 - 1e-6):
-                yield outline
+                yield _valid(outline)
+
+
+def _valid(outline: BaseGeometry) -> BaseGeometry:
+    """Pixels that meet at a corner only make a ring that touches itself: cut it there."""
+    if outline.is_valid:
+        return outline
+    return shapely.make_valid(outline, method="structure", keep_collapsed=False)
 
 
 def _measure(geometry: BaseGeometry, scores: Any) -> Anomaly:
@@ -85,5 +92,6 @@ def _area(geometry: BaseGeometry, crs: Any) -> float | None:
     lonlat = shapely.transform(
         geometry, lambda points: np.column_stack(to_degrees.transform(*points.T))
     )
-    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(lonlat)
+    # Holes count as negative only where they run the other way.
+    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(shapely.orient_polygons(lonlat))
     return float(abs(area))

@@ -46,7 +46,7 @@ class Clip:
 
 def parse_area(text: str, *, field: str = "aoi") -> AOI:
     """An area from the command line: a vector file, or minx,miny,maxx,maxy in WGS 84 degrees."""
-    if Path(text).exists():
+    if _is_file(text):
         return read_area(Path(text), field=field)
     parts = text.split(",")
     if len(parts) != 4:
@@ -57,9 +57,18 @@ def parse_area(text: str, *, field: str = "aoi") -> AOI:
         minx, miny, maxx, maxy = (float(part) for part in parts)
     except ValueError:
         raise AreaError(f"{text!r} has a part that is not a number.", field=field) from None
+    if not np.isfinite((minx, miny, maxx, maxy)).all():
+        raise AreaError(f"{text!r} has a part that is no finite number.", field=field)
     if minx >= maxx or miny >= maxy:
         raise AreaError(f"{text!r} is empty: it needs minx < maxx and miny < maxy.", field=field)
     return check_area(AOI(box(minx, miny, maxx, maxy)), field=field)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # longer than any file name
+        return False
 
 
 def read_area(path: Path, *, field: str = "aoi") -> AOI:
@@ -83,8 +92,7 @@ def area_from_geojson(
     """A checked area from a GeoJSON geometry, Feature or FeatureCollection."""
     kind = data.get("type")
     if kind == "FeatureCollection":
-        features = data.get("features") or [{}]
-        parts = [_geojson_geometry(feature.get("geometry"), field) for feature in features]
+        parts = [_geojson_geometry(each, field) for each in _feature_geometries(data, field)]
         for part in parts:
             _check_polygon(part, field)
         return check_area(AOI(unary_union(parts), crs), field=field)
@@ -92,9 +100,19 @@ def area_from_geojson(
     return check_area(AOI(_geojson_geometry(geometry, field), crs), field=field)
 
 
+def _feature_geometries(collection: Mapping[str, Any], field: str) -> list[Any]:
+    features = collection.get("features")
+    if not isinstance(features, list) or not all(isinstance(each, Mapping) for each in features):
+        raise AreaError("This FeatureCollection has no list of features.", field=field)
+    if not features:
+        raise AreaError("The area is empty. Give a polygon.", field=field)
+    return [feature.get("geometry") for feature in features]
+
+
 def _geojson_geometry(data: Any, field: str) -> BaseGeometry:
     try:
-        return shape(data)
+        with np.errstate(invalid="ignore"):  # NaN is refused by name later
+            return shape(data)
     except (ShapelyError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise AreaError(f"This is no GeoJSON geometry: {error}.", field=field) from None
 
@@ -146,8 +164,32 @@ def clip_grid(geobox: GeoBox, area: AOI | None, *, scene_field: str = "after") -
             "(gdal_edit.py -a_srs EPSG:...) or leave the area out.",
             field=scene_field,
         )
-    geometry = Geometry(area.geometry, area.crs).to_crs(geobox.crs, resolution="auto").geom
-    return _clip_to_geometry(geobox, geometry)
+    near = Geometry(_near(area, geobox), area.crs)
+    return _clip_to_geometry(geobox, near.to_crs(geobox.crs, resolution="auto").geom)
+
+
+def crs_name(geobox: GeoBox) -> str:
+    """What people call the CRS of a grid: EPSG:32633, or its title where it has no code."""
+    if geobox.crs is None:
+        return "no CRS"
+    code = geobox.crs.to_epsg()
+    return f"EPSG:{code}" if code else str(geobox.crs.proj.name)
+
+
+def _near(area: AOI, geobox: GeoBox) -> BaseGeometry:
+    """The part of an area around a grid, in the area's CRS; all of it when none is there.
+
+    A continent cannot be projected to one UTM zone: its far corners fold back.
+    """
+    minx, miny, maxx, maxy = geobox.extent.to_crs(area.crs, resolution="auto").geom.bounds
+    if CRS.from_user_input(area.crs).is_geographic and maxx - minx > 180:
+        return area.geometry  # the grid crosses the antimeridian, so these bounds say nothing
+    margin = 0.1 * max(maxx - minx, maxy - miny)
+    if not np.isfinite(margin):
+        return area.geometry
+    around = box(minx - margin, miny - margin, maxx + margin, maxy + margin)
+    near = area.geometry.intersection(around)
+    return area.geometry if near.is_empty else near
 
 
 def _clip_to_geometry(geobox: GeoBox, geometry: BaseGeometry) -> Clip:
@@ -166,7 +208,7 @@ def _clip_to_geometry(geobox: GeoBox, geometry: BaseGeometry) -> Clip:
         asked = tuple(round(v, 6) for v in geometry.bounds)
         raise AreaError(
             f"The area {asked} covers no pixel of the scene, which covers {scene} (both in "
-            f"{geobox.crs}). Move the area onto the scene."
+            f"{crs_name(geobox)}). Move the area onto the scene."
         )
     return clip
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from geoanomaly.evaluation import Evaluation, Operation
 
+_LOWEST = 1e-4
 _COLOURS = ("#0b6e99", "#d1495b", "#66a182", "#8d5a97", "#c98a1b", "#4a4e69")
 _INK = "#333333"
 
@@ -58,7 +59,8 @@ def _draw_roc(axes: Any, name: str, evaluation: Evaluation, colour: str) -> None
     label = f"{name}  AUC {evaluation.roc_auc:.3f}".strip()
     axes.plot(curves.false_alarm_rate, curves.recall, color=colour, lw=1.8, label=label)
     for operation, style in _points(evaluation, colour):
-        axes.plot([operation.false_alarm_rate], [operation.recall], **style)
+        # A rate of 0 has no place on a log axis: such a point is put on its left edge.
+        axes.plot([max(operation.false_alarm_rate, _LOWEST)], [operation.recall], **style)
 
 
 def _points(evaluation: Evaluation, colour: str) -> list[tuple[Operation, dict[str, Any]]]:
@@ -82,10 +84,9 @@ def _finish_precision_recall(axes: Any, prevalence: float) -> None:
 
 
 def _finish_roc(axes: Any) -> None:
-    lowest = 1e-4
-    rates = [lowest * 10 ** (step / 20) for step in range(81)]
+    rates = [_LOWEST * 10 ** (step / 20) for step in range(81)]
     axes.plot(rates, rates, color=_INK, lw=1, ls="--", label="random")
-    axes.set(xscale="log", xlim=(lowest, 1), ylim=(0, 1.01))
+    axes.set(xscale="log", xlim=(_LOWEST, 1), ylim=(0, 1.01))
     axes.set(xlabel="false-alarm rate (share of normal pixels)", ylabel="recall")
     _tidy(axes, "ROC, false alarms on a log scale")
 

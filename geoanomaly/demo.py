@@ -14,7 +14,7 @@ from geoanomaly.client import Client
 from geoanomaly.evaluation import evaluate_files
 from geoanomaly.service import Service
 from geoanomaly.settings import Settings
-from geoanomaly.synthetic import ScenePair, generate
+from geoanomaly.synthetic import ScenePair, generate, render
 from geoanomaly.types import Progress, Report
 
 
@@ -26,7 +26,11 @@ class Demo:
         self.folder = data_dir or Path(tempfile.mkdtemp(prefix="geoanomaly-demo-"))
         self.size, self.seed = size, seed
         settings = Settings(data_dir=self.folder / "data")
-        self._service = Service(settings, "127.0.0.1", port if _free(port) else 0)
+        try:
+            self._service = Service(settings, "127.0.0.1", port if _free(port) else 0)
+        except BaseException:
+            self._tidy()
+            raise
 
     def __enter__(self) -> Self:
         try:
@@ -54,8 +58,8 @@ class Demo:
         with Client(self._service.url) as client:
             report(Progress("uploading", 0, "two scenes"))
             inputs = {
-                "before": client.upload(pair.before, date="2025-05-14"),
-                "after": client.upload(pair.after, date="2025-08-22"),
+                "before": client.upload(pair.before, date=render.JULY.date),
+                "after": client.upload(pair.after, date=render.AUGUST.date),
             }
             job_id = client.submit("detect-change", inputs)
             follow(client, job_id, report)
@@ -72,11 +76,12 @@ class Demo:
         pair: ScenePair = self._pair
         evaluation = evaluate_files(self.folder / "result" / "heatmap.tif", pair.truth)
         planted = ", ".join(sorted({each.kind for each in pair.anomalies}))
+        gone = " (removed at the end; --data-dir keeps them)" if self._temporary else ""
         return (
             f"\nagainst the planted truth ({planted}):\n{evaluation.as_table()}\n\n"
             f"map:   {self._service.url}/jobs/{job_id}/map\n"
             f"jobs:  {self._service.url}/ui\n"
-            f"files: {self.folder / 'result'}"
+            f"files: {self.folder / 'result'}{gone}"
         )
 
     def wait(self) -> None:

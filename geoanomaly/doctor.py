@@ -50,9 +50,10 @@ def _compute() -> Iterator[Finding]:
     import torch
 
     settings = Settings()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    found = torch.cuda.is_available()
+    gpu = torch.cuda.get_device_name() if found else "none: networks run on the processor"
     yield Finding("threads", f"{settings.threads} of {os.cpu_count()} (GEOANOMALY_THREADS)")
-    yield Finding("gpu", gpu, good=gpu != "none", optional=True)
+    yield Finding("gpu", gpu, good=found, optional=True)
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:

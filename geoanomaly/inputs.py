@@ -97,25 +97,31 @@ def _sensor_of(spec: JobSpec, scene: Scene) -> str | None:
     return scene.sensor or spec.sensor
 
 
-def require_valid(inputs: Inputs, *, field: str) -> None:
+def require_valid(inputs: Inputs, fields: tuple[str, ...]) -> None:
     """SceneError unless at least `MIN_VALID_PIXELS` pixels are valid in all scenes.
 
+    fields: of the request, one a scene; the error names the first scene that is short
+    of pixels by itself, else the last.
     Reads until it has seen enough: a few blocks of a good scene, all of an empty one.
     """
-    seen = 0
+    each, shared = np.zeros(len(fields), dtype=np.int64), 0
     for tile in inputs.tiles(512, 0):
         inside = inputs.inside(tile)
         if not inside.any():
             continue
-        valid = np.logical_and.reduce([batch.valid[0] for batch in inputs.read(tile)])
-        rows, cols = tile.inner
-        seen += int((valid[rows, cols] & inside).sum())
-        if seen >= MIN_VALID_PIXELS:
+        valid = np.stack([batch.valid[0][tile.inner] & inside for batch in inputs.read(tile)])
+        each += valid.sum(axis=(1, 2))
+        shared += int(valid.all(axis=0).sum())
+        if shared >= MIN_VALID_PIXELS:
             return
-    names = " and ".join(info.scene.href for info in inputs.scenes)
-    both = "in both scenes" if len(inputs.scenes) > 1 else "in the scene"
+    hrefs = [info.scene.href for info in inputs.scenes]
+    short = np.flatnonzero(each < MIN_VALID_PIXELS)
+    if short.size:
+        names, field, seen, where = hrefs[short[0]], fields[short[0]], each[short[0]], ""
+    else:
+        names, field, seen, where = " and ".join(hrefs), fields[-1], shared, " in both scenes"
     raise SceneError(
-        f"{names}: {seen:,} of {np.prod(inputs.geobox.shape):,} pixels are valid {both}, "
+        f"{names}: {seen:,} of {np.prod(inputs.geobox.shape):,} pixels are valid{where}, "
         f"at least {MIN_VALID_PIXELS:,} are needed to learn what is normal. "
         "Check nodata and the area, or choose other scenes.",
         field=field,

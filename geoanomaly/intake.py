@@ -14,9 +14,10 @@ from geoanomaly.inputs import FIELDS, Inputs, open_inputs, open_normal, require_
 from geoanomaly.models import ModelCard, read_card
 from geoanomaly.sensors import sensor_named
 from geoanomaly.settings import Settings
-from geoanomaly.types import JobSpec, Price, Process
+from geoanomaly.types import JobSpec, Price, Process, Scene
 
 TILE_SIZES = (32, 4096)
+MAX_SEED = 2**63 - 1  # what torch's generators take
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -26,7 +27,7 @@ def check(spec: JobSpec, settings: Settings) -> Price:
     Reads metadata and as many pixels as it takes to see that there are some.
     """
     _check_parameters(spec)
-    inputs = _open_all(spec, settings)
+    inputs, fields = _open_all(spec, settings)
     height, width = inputs[-1].geobox.shape
     pixels = sum(int(math.prod(each.geobox.shape)) for each in inputs)
     if pixels > settings.max_pixels:
@@ -35,33 +36,40 @@ def check(spec: JobSpec, settings: Settings) -> Price:
             "(GEOANOMALY_MAX_PIXELS). Give a smaller area.",
             field="aoi",
         )
+    for opened in inputs:
+        _require_valid(opened, fields)
     notes = tuple(note for each in inputs for note in each.notes)
     tiles = len(inputs[-1].tiles(spec.tile_size or settings.tile_size, 0))
     return Price(pixels, tiles, (height, width), inputs[-1].scenes[-1].sensor.name, notes)
 
 
-def _open_all(spec: JobSpec, settings: Settings) -> list[Inputs]:
+def _open_all(spec: JobSpec, settings: Settings) -> tuple[list[Inputs], tuple[str, ...]]:
+    """What the job reads, and the fields of the scenes of each."""
     if spec.process is Process.TRAIN_MODEL:
-        return [_open_training(spec, index) for index in range(len(spec.scenes))]
+        return [_open_training(spec, scene) for scene in spec.scenes], ("scenes",)
     inputs = open_inputs(spec)
     if spec.model is not None:
         check_model_fits(read_card(settings.models_dir, spec.model), inputs)
-    _require_valid(inputs, FIELDS[spec.process][-1])
-    return [inputs]
+    return [inputs], FIELDS[spec.process]
 
 
-def _open_training(spec: JobSpec, index: int) -> Inputs:
-    inputs = open_normal(spec.scenes[index], spec.sensor, spec.aoi)
-    _require_valid(inputs, "scenes")
+def _open_training(spec: JobSpec, scene: Scene) -> Inputs:
+    inputs = open_normal(scene, spec.sensor, spec.aoi)
+    if spec.exclude is not None and inputs.geobox.crs is None:
+        raise SceneError(
+            f"{scene.href} has no CRS, so polygons cannot be left out of it. Assign one "
+            "(gdal_edit.py -a_srs EPSG:...) or leave out the polygons.",
+            field="scenes",
+        )
     return inputs
 
 
-def _require_valid(inputs: Inputs, field: str) -> None:
+def _require_valid(inputs: Inputs, fields: tuple[str, ...]) -> None:
     try:
-        require_valid(inputs, field=field)
+        require_valid(inputs, fields)
     except RasterioError as error:
         names = " or ".join(info.scene.href for info in inputs.scenes)
-        raise SceneError(f"{names} cannot be read: {error}.", field=field) from None
+        raise SceneError(f"{names} cannot be read: {error}.", field=fields[-1]) from None
 
 
 def _check_parameters(spec: JobSpec) -> None:
@@ -84,8 +92,10 @@ def _check_parameters(spec: JobSpec) -> None:
             f"The tile size is {spec.tile_size}, it must lie in {low} to {high} pixels.",
             field="tile_size",
         )
-    if spec.seed < 0:
-        raise ParameterError(f"The seed is {spec.seed}, it must not be negative.", field="seed")
+    if not 0 <= spec.seed <= MAX_SEED:
+        raise ParameterError(
+            f"The seed is {spec.seed}, it must lie in 0 to {MAX_SEED}.", field="seed"
+        )
 
 
 def _check_count(spec: JobSpec) -> None:

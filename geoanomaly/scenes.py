@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
+from geoanomaly.areas import crs_name
 from geoanomaly.errors import SceneError
-from geoanomaly.sensors import Sensor, guess_sensor, sensor_named
+from geoanomaly.sensors import Sensor, guess_sensor, sensor_named, standard_names
 from geoanomaly.types import Scene
 from tiling.source import RasterSource
 
@@ -55,20 +57,19 @@ def inspect(scene: Scene, *, field: str, sensor: str | None = None) -> SceneInfo
 
 
 def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> SceneInfo:
-    alpha = ColorInterp.alpha in raster.colorinterp
-    bands = tuple(
-        i
-        for i, kind in zip(raster.indexes, raster.colorinterp, strict=True)
-        if kind is not ColorInterp.alpha
-    )
+    if not raster.count:
+        raise SceneError(_no_bands(scene.href, raster.subdatasets), field=field)
+    bands = _data_bands(raster, chosen)
     dtype = raster.dtypes[0]
     if np.dtype(dtype).kind == "c":
         raise SceneError(f"{scene.href} has complex pixels ({dtype}). Give amplitude.", field=field)
-    descriptions = [raster.descriptions[i - 1] for i in bands]
+    descriptions = standard_names([raster.descriptions[i - 1] for i in bands])
     geobox = GeoBox(raster.shape, raster.transform, raster.crs)
+    alpha = len(bands) < raster.count
     name = chosen or guess_sensor(descriptions, dtype, _metres(geobox), alpha=alpha)
     found = sensor_named(name)
-    notes = () if chosen else (f"{_title(scene)}: {len(bands)} bands, taken as {name}.",)
+    plural = "s" if len(bands) > 1 else ""
+    notes = () if chosen else (f"{_title(scene)}: {len(bands)} band{plural}, taken as {name}.",)
     names = _band_names(found, descriptions, field)
     scale, offset = _scaling(raster, found, dtype)
     source = RasterSource(
@@ -77,7 +78,44 @@ def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> 
     return SceneInfo(scene, found, names, geobox, source, notes)
 
 
-def _band_names(sensor: Sensor, descriptions: list[str | None], field: str) -> tuple[str, ...]:
+def _data_bands(raster: Any, chosen: str | None) -> tuple[int, ...]:
+    """All bands but a true alpha band.
+
+    GDAL calls the fourth band of any 8-bit file alpha, also where it is infrared.
+    """
+    everything = tuple(raster.indexes)
+    data = tuple(i for i in everything if raster.colorinterp[i - 1] is not ColorInterp.alpha)
+    if data == everything:
+        return data
+    wanted = sensor_named(chosen).layouts if chosen else ()
+    counts = {len(layout) for layout in wanted}
+    if (raster.count in counts) != (len(data) in counts):  # the sensor chosen tells
+        return everything if raster.count in counts else data
+    alpha = next(i for i in everything if i not in data)
+    return data if _is_transparency(raster, alpha) else everything
+
+
+def _is_transparency(raster: Any, band: int) -> bool:
+    """Is this band, in the middle of the raster, mostly all or nothing?"""
+    height, width = min(raster.height, 256), min(raster.width, 256)
+    middle = Window((raster.width - width) // 2, (raster.height - height) // 2, width, height)
+    values = raster.read(band, window=middle)
+    opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.max()
+    # 255 is also how some writers say "opaque" in 16 bits.
+    return bool(np.isin(values, (0, 1, 255, opaque)).mean() > 0.5)
+
+
+def _no_bands(href: str, parts: list[str]) -> str:
+    if not parts:
+        return f"{href} has no bands. Give a raster with at least one."
+    some = ", ".join(parts[:3]) + (", ..." if len(parts) > 3 else "")
+    return (
+        f"{href} is a container of {len(parts)} rasters, and has no bands itself. Name one of "
+        f"them ({some}), or stack its bands into one GeoTIFF."
+    )
+
+
+def _band_names(sensor: Sensor, descriptions: Sequence[str | None], field: str) -> tuple[str, ...]:
     """The file's own names when all bands have different ones, else the sensor's layout."""
     given = [name for name in descriptions if name]
     if len(given) == len(descriptions) == len(set(given)) and (
@@ -132,6 +170,8 @@ def _block_end(raster: Any, band: int, index: tuple[int, int]) -> int:
 
 
 def _open_failure(href: str, error: RasterioError) -> str:
+    if not href.strip():
+        return "The scene has no name. Give the path or address of a raster."
     if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
         return f"There is no file {href}."
     return f"{href} cannot be opened as a raster: {error}."
@@ -145,15 +185,9 @@ def _metres(geobox: GeoBox) -> float | None:
     """Pixel size in metres, roughly; None without a CRS."""
     if geobox.crs is None:
         return None
-    size = abs(geobox.resolution.x)
-    if geobox.crs.geographic:
-        return float(size * 111_320 * math.cos(math.radians(_centre_latitude(geobox))))
-    return float(size)
-
-
-def _centre_latitude(geobox: GeoBox) -> float:
-    box = geobox.boundingbox
-    return float((box.bottom + box.top) / 2)
+    # Along the meridian: there a degree has one length, and exports are named after it.
+    size = abs(geobox.resolution.y)
+    return float(size * 111_320 if geobox.crs.geographic else size)
 
 
 @dataclass(frozen=True)
@@ -230,7 +264,7 @@ def _size(geobox: GeoBox) -> str:
 
 
 def _grid(geobox: GeoBox) -> str:
-    return f"{_size(geobox)} px of {abs(geobox.resolution.x):g}, {geobox.crs}"
+    return f"{_size(geobox)} px of {abs(geobox.resolution.x):g}, {crs_name(geobox)}"
 
 
 def _where(geobox: GeoBox) -> str:

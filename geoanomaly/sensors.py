@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,12 @@ SENSORS: Mapping[str, Sensor] = {
             offset=-0.2,
             nodata=0,
         ),
-        Sensor("sar", "SAR backscatter (log domain)", layouts=(("VV", "VH"), ("VV",)), log=True),
+        Sensor(
+            "sar",
+            "SAR backscatter (log domain)",
+            layouts=(("VV", "VH"), ("HH", "HV"), ("VV",), ("HH",), ("HH", "HV", "VH", "VV")),
+            log=True,
+        ),
         Sensor("rgb", "RGB photograph", layouts=(("red", "green", "blue"),)),
         Sensor("rgbn", "RGB + near infrared", layouts=(("red", "green", "blue", "nir"),)),
         Sensor("generic", "n-band raster"),
@@ -94,22 +100,47 @@ def sensor_named(name: str) -> Sensor:
     return SENSORS[name]
 
 
+_S2_NAME = re.compile(r"B(\d{1,2}|8A)(?:[_ -].*)?")
+
+
+def standard_names(names: Sequence[str | None]) -> tuple[str | None, ...]:
+    """Band names as the layouts spell them, for files that say `B2` or `B02_blue`.
+
+    `B2` alone is anybody's second band: it is read as Sentinel-2's where the file
+    has all bands of one of its layouts.
+    """
+    found = [_S2_NAME.fullmatch(name or "") for name in names]
+    if not all(found):
+        return tuple(names)
+    padded = tuple(f"B{match[1].zfill(2)}" for match in found if match)
+    written_so = all(
+        (name or "").startswith(full) for name, full in zip(names, padded, strict=True)
+    )
+    whole = any(set(padded) == set(layout) for layout in (_S2_13, _S2_12, _S2_10, _S2_6, _S2_4))
+    return padded if written_so or whole else tuple(names)
+
+
 def guess_sensor(
     names: Sequence[str | None], dtype: str, resolution_m: float | None, *, alpha: bool
 ) -> str:
     """The likeliest sensor of a file, from its band names, type and pixel size.
 
     names: band descriptions without alpha; resolution_m: None when unknown.
+    Names count when all bands have one of their own.
     Anything that is not clear is "generic", which treats all bands alike.
     """
-    given = {name for name in names if name}
     count = len(names)
+    given = {name for name in standard_names(names) if name}
+    if len(given) < count:
+        given = set()
     if given and given <= set(_S2_13):
         return "sentinel-2-l2a"
     if given and given <= {name for s in SENSORS["landsat-c2-l2"].layouts for name in s}:
         return "landsat-c2-l2" if given - {"red", "green", "blue"} else "rgb"
     if given and given <= {"VV", "VH", "HH", "HV"}:
         return "sar"
+    if given == {"red", "green", "blue", "nir"}:
+        return "rgbn"
     if dtype == "uint8" and count == 3:
         return "rgb"
     if dtype == "uint8" and count == 4 and not alpha:

@@ -9,7 +9,7 @@ import typer
 
 from geoanomaly import __version__
 from geoanomaly.cli import local, service
-from geoanomaly.errors import GeoanomalyError, InputError, NotFoundError
+from geoanomaly.errors import GeoanomalyError, InputError, NotFoundError, UnknownModelError
 
 app = typer.Typer(
     name="geoanomaly",
@@ -49,8 +49,17 @@ def _version(
 def main() -> None:
     """Run a command; what goes wrong is one line on stderr and an exit code (2 = your input)."""
     try:
-        app()
+        app(prog_name="geoanomaly")
     except GeoanomalyError as error:
-        prefix = f"{error.field}: " if isinstance(error, InputError) else ""
-        typer.echo(f"error: {prefix}{error}", err=True)
+        typer.echo(f"error: {_field(error)}{error}", err=True)
         sys.exit(2 if isinstance(error, InputError | NotFoundError) else 1)
+    except OSError as error:
+        # A full disk, a folder that is not ours: no traceback tells more than this line.
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _field(error: GeoanomalyError) -> str:
+    if isinstance(error, UnknownModelError):
+        return "model: "
+    return f"{error.field}: " if isinstance(error, InputError) else ""

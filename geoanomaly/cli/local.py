@@ -8,30 +8,71 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geoanomaly import __version__
 from geoanomaly.cli.progress import progress_line
+from geoanomaly.errors import ParameterError
 from geoanomaly.types import JobSpec, Process, Scene
 
-Before = Annotated[Path | None, typer.Option(help="Earlier scene: then change is looked for.")]
-Sensor = Annotated[str | None, typer.Option(help="Sensor; guessed from the file when left out.")]
-Detector = Annotated[
-    str | None, typer.Option(help="cvae or rwr for change, vae or rx for one scene.")
+if TYPE_CHECKING:
+    from geoanomaly.settings import Settings
+
+Before = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The earlier scene: look for change since then.")
 ]
-Aoi = Annotated[str | None, typer.Option(help="Vector file, or minx,miny,maxx,maxy in degrees.")]
-Rate = Annotated[float, typer.Option(help="Expected share of normal pixels above the threshold.")]
-TileSize = Annotated[int | None, typer.Option(help="Core of a tile in pixels.")]
-Seed = Annotated[int, typer.Option(help="Equal seeds give equal heatmaps.")]
+Sensor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="sentinel-2-l2a, landsat-c2-l2, sar, rgb, rgbn or generic; guessed from the file "
+        "when left out, and said.",
+    ),
+]
+Detector = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="For change cvae (default) or rwr (linear, fast); for one scene vae (default) or rx "
+        "(linear, fast).",
+    ),
+]
+Aoi = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AREA",
+        help="Only this area: a vector file in any CRS, or minx,miny,maxx,maxy in degrees.",
+    ),
+]
+Rate = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of normal pixels that may lie above the threshold of mask and polygons.",
+    ),
+]
+TileSize = Annotated[
+    int | None,
+    typer.Option(metavar="PIXELS", help="Side of a tile; changes memory and speed, not results."),
+]
+Seed = Annotated[int, typer.Option(metavar="NUMBER", help="Equal seeds give equal heatmaps.")]
 
 
 def detect(
-    after: Annotated[Path, typer.Argument(help="The scene to look at (any raster GDAL reads).")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER", help="The scene to look at (any raster GDAL reads).")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the results; made when needed.")
+    ],
     before: Before = None,
     model: Annotated[
-        str | None, typer.Option(help="Trained model; else fitted to the scene.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A model of `train`; without one, it is fitted to the scene."
+        ),
     ] = None,
     detector: Detector = None,
     sensor: Sensor = None,
@@ -40,7 +81,12 @@ def detect(
     tile_size: TileSize = None,
     seed: Seed = 0,
 ) -> None:
-    """Score a scene, or a pair with --before, and write heatmap, mask and anomalies to --out."""
+    """Find what is unusual in a scene, or changed since --before.
+
+    Writes heatmap.tif (surprise: 0 is ordinary, 2 is one normal pixel in a hundred),
+    mask.tif, anomalies.gpkg and more to --out. A run that Ctrl-C stopped goes on where
+    it stopped when the same command is given again.
+    """
     from geoanomaly.areas import parse_area
 
     spec = JobSpec(
@@ -59,12 +105,16 @@ def detect(
 
 
 def train(
-    scenes: Annotated[list[Path], typer.Argument(help="Scenes of normal ground, one sensor.")],
-    name: Annotated[str, typer.Option(help="What to call the model.")],
+    scenes: Annotated[
+        list[Path], typer.Argument(metavar="SCENE", help="Scenes of normal ground, one sensor.")
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="What to call the model.")],
     exclude: Annotated[
-        str | None, typer.Option(help="Polygons to leave out (vector file).")
+        str | None, typer.Option(metavar="FILE", help="Polygons to leave out (vector file).")
     ] = None,
-    detector: Detector = None,
+    detector: Annotated[
+        str | None, typer.Option(metavar="NAME", help="vae (default) or rx (linear, fast).")
+    ] = None,
     sensor: Sensor = None,
     aoi: Aoi = None,
     seed: Seed = 0,
@@ -91,15 +141,23 @@ def train(
 
 
 def evaluate(
-    heatmap: Annotated[Path, typer.Argument(help="heatmap.tif of a run.")],
-    label: Annotated[Path, typer.Argument(help="Raster (1 anomalous, 0 normal) or polygons.")],
+    heatmap: Annotated[Path, typer.Argument(metavar="HEATMAP", help="heatmap.tif of a run.")],
+    label: Annotated[
+        Path, typer.Argument(metavar="LABEL", help="Raster (1 anomalous, 0 normal) or polygons.")
+    ],
     threshold: Annotated[
-        float | None, typer.Option(help="Surprise; default that of the run.")
+        float | None,
+        typer.Option(metavar="SURPRISE", help="Anomalous from here on; default that of the run."),
     ] = None,
-    curves: Annotated[Path | None, typer.Option(help="PNG for the PR and ROC curves.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    curves: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw PR and ROC curves into this PNG.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Compare a heatmap with labels: average precision and prevalence first."""
+    """Compare a heatmap with labels.
+
+    Average precision comes first, with the prevalence that a random score would reach.
+    """
     from geoanomaly.curves import draw_curves
     from geoanomaly.evaluation import evaluate_files
 
@@ -130,7 +188,8 @@ def doctor() -> None:
 
     findings = examine()
     for finding in findings:
-        typer.echo(f"{'ok  ' if finding.good else 'MISS'} {finding.name}: {finding.text}")
+        mark = "ok  " if finding.good else "-   " if finding.optional else "MISS"
+        typer.echo(f"{mark} {finding.name}: {finding.text}")
     if not all(finding.good or finding.optional for finding in findings):
         raise typer.Exit(1)
 
@@ -153,47 +212,73 @@ def _run(spec: JobSpec, out: Path) -> dict[str, Any]:
     for note in price.notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(
-        f"{price.shape[1]:,} x {price.shape[0]:,} pixels, {price.tiles:,} tiles, {price.sensor}",
+        f"{price.shape[1]:,} x {price.shape[0]:,} pixels, {_count(price.tiles, 'tile')}, "
+        f"{price.sensor}",
         err=True,
     )
     from geoanomaly.pipeline import run  # torch
 
-    with _work_folder(out, spec) as scratch, progress_line() as report:
+    folder = out / f".work-{_digest(spec, settings)}"
+    with _work_folder(out, folder) as scratch, progress_line() as report:
         return dict(run(spec, out=out, scratch=scratch, settings=settings, report=report).summary)
 
 
 @contextmanager
-def _work_folder(out: Path, spec: JobSpec) -> Iterator[Path]:
-    """A hidden folder in `out` for this very request, removed unless the run was interrupted."""
+def _work_folder(out: Path, folder: Path) -> Iterator[Path]:
+    """`folder` in `out`, removed at the end unless Ctrl-C left work in it to go on from."""
     made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / f".work-{_digest(spec)}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"{out} cannot be made: {error.strerror}.", field="out") from None
     try:
         yield folder
     except KeyboardInterrupt:
-        typer.echo("\nstopped; the same command goes on from the finished tiles", err=True)
+        if folder.exists():
+            rest = "the same command goes on where it stopped"
+        else:
+            rest = "nothing was written"
+            _remove_if_empty(out, made)
+        typer.echo(f"\nstopped: {rest}", err=True)
         raise typer.Exit(130) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        if made and not any(out.iterdir()):
-            out.rmdir()
+        _remove_if_empty(out, made)
         raise
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _digest(spec: JobSpec) -> str:
-    """Tells requests apart: parameters, and size and time of the input files."""
+def _remove_if_empty(out: Path, made: bool) -> None:
+    if made and not any(out.iterdir()):
+        out.rmdir()
+
+
+def _digest(spec: JobSpec, settings: Settings) -> str:
+    """Tells requests apart: whatever unfinished tiles of another run would be wrong for."""
+    from geoanomaly.models import read_card
+
     files = [Path(scene.href) for scene in spec.scenes]
     stamps = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
-    text = json.dumps([spec.to_json(), stamps], sort_keys=True)
+    # A model of the same name may have been trained anew since.
+    model = read_card(settings.models_dir, spec.model).digest if spec.model else None
+    facts = [__version__, spec.to_json(), stamps, model, settings.tile_size]
+    text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _say_result(summary: dict[str, Any], out: Path) -> None:
     threshold = summary["threshold"]
     typer.echo(
-        f"{summary['anomalies']['count']} anomalies above surprise {threshold['surprise']:g} "
+        f"{_anomalies(summary['anomalies']['count'])} above surprise {threshold['surprise']:g} "
         f"(false-alarm rate {threshold['false_alarm_rate']:g}, an estimate) in {out}"
     )
     for name in ("heatmap.tif", "anomalies.gpkg", "preview.png"):
         typer.echo(f"  {out / name}")
+
+
+def _anomalies(count: int) -> str:
+    return f"{count:,} {'anomaly' if count == 1 else 'anomalies'}"

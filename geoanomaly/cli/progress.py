@@ -51,8 +51,7 @@ def _line_a_stage() -> Report:
     def report(progress: Progress) -> None:
         if progress.stage not in seen:
             seen.add(progress.stage)
-            print(
-                f"{progress.percent:3.0f} % {progress.stage}: {progress.message}", file=sys.stderr
-            )
+            line = ": ".join(filter(None, (progress.stage, progress.message)))
+            print(f"{progress.percent:3.0f} % {line}", file=sys.stderr, flush=True)
 
     return report

@@ -17,15 +17,21 @@ from geoanomaly.types import Progress, Report
 if TYPE_CHECKING:
     from geoanomaly.client import Client
 
-Url = Annotated[str, typer.Option(envvar="GEOANOMALY_URL", help="Address of the service.")]
-JobId = Annotated[str, typer.Argument(help="As `submit` printed it.")]
+Url = Annotated[
+    str, typer.Option(metavar="URL", envvar="GEOANOMALY_URL", help="Address of the service.")
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `submit` printed it.")]
 URL = "http://127.0.0.1:8000"
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
-    data_dir: Annotated[Path | None, typer.Option(help="Where jobs and scenes are kept.")] = None,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where jobs and scenes are kept.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Jobs that run at the same time.")] = 1,
 ) -> None:
     """Run web server, worker and broker together, until Ctrl-C."""
@@ -43,7 +49,10 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, help="Jobs at the same time.")] = 1,
     pool: Annotated[str, typer.Option(help="prefork, or solo for GPU workers.")] = "prefork",
 ) -> None:
-    """Run one more worker for the service of GEOANOMALY_DATABASE_URL and GEOANOMALY_BROKER_URL."""
+    """Run one more worker for a service.
+
+    Which one is said by GEOANOMALY_DATABASE_URL and GEOANOMALY_BROKER_URL.
+    """
     command = [
         sys.executable,
         "-m",
@@ -57,19 +66,23 @@ def worker(
 
 
 def submit(
-    after: Annotated[Path, typer.Argument(help="The scene to look at; it is uploaded.")],
+    after: Annotated[
+        Path, typer.Argument(metavar="AFTER", help="The scene to look at; it is uploaded.")
+    ],
     before: Before = None,
-    model: Annotated[str | None, typer.Option(help="A model of the service.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A model that the service has trained.")
+    ] = None,
     detector: Detector = None,
     sensor: Sensor = None,
     aoi: Aoi = None,
     false_alarm_rate: Rate = 0.01,
     tile_size: TileSize = None,
     seed: Seed = 0,
-    wait: Annotated[bool, typer.Option(help="Show progress until the job ends.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job ends.")] = False,
     url: Url = URL,
 ) -> None:
-    """Upload scenes to a running service, start a job and print its id."""
+    """Upload scenes, start a job and print its id."""
     parameters = {
         "model": model,
         "detector": detector,
@@ -91,12 +104,13 @@ def submit(
         job_id = client.submit("detect-change" if before else "detect-anomaly", inputs)
         typer.echo(job_id)
         if wait:
-            with progress_line() as report:
-                follow(client, job_id, report)
+            _wait(client, job_id)
 
 
 def status(
-    job_id: Annotated[str | None, typer.Argument(help="A job; all when left out.")] = None,
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="JOB", help="A job; the newest ones when left out.")
+    ] = None,
     url: Url = URL,
 ) -> None:
     """Print the state of one job as JSON, or a line for each job."""
@@ -117,8 +131,11 @@ def cancel(job_id: JobId, url: Url = URL) -> None:
 
 def download(
     job_id: JobId,
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
-    names: Annotated[list[str] | None, typer.Option("--name", help="Only this file.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="FILE", help="Only this file; may be given again."),
+    ] = None,
     url: Url = URL,
 ) -> None:
     """Fetch the files of a finished job."""
@@ -128,15 +145,23 @@ def download(
 
 
 def demo(
-    once: Annotated[bool, typer.Option(help="End after the job, for scripts.")] = False,
-    port: Annotated[int, typer.Option(help="Port; another free one if it is taken.")] = 8000,
+    once: Annotated[bool, typer.Option("--once", help="End after the job, for scripts.")] = False,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="Port; another free one if it is taken.")
+    ] = 8000,
     size: Annotated[
-        int, typer.Option(min=128, help="Pixels a side of the generated scene.")
+        int, typer.Option(min=128, metavar="PIXELS", help="Side of the generated scene.")
     ] = 1024,
     seed: Seed = 0,
-    data_dir: Annotated[Path | None, typer.Option(help="Keep everything here.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep everything here; else it is removed at the end."),
+    ] = None,
 ) -> None:
-    """Generate a scene pair, run the whole service on it, and say how well it did."""
+    """Run the whole service on a generated scene pair.
+
+    Says how well the planted anomalies were found, and where the map is.
+    """
     from geoanomaly.demo import Demo
 
     with Demo(data_dir, port=port, size=size, seed=seed) as running:
@@ -159,6 +184,15 @@ def follow(client: Client, job_id: str, report: Report) -> dict[str, Any]:
     if state.get("status") != "successful":
         raise JobFailedError(f"Job {job_id} {state.get('status')}: {state.get('message')}")
     return state
+
+
+def _wait(client: Client, job_id: str) -> None:
+    try:
+        with progress_line() as report:
+            follow(client, job_id, report)
+    except KeyboardInterrupt:
+        typer.echo(f"\nthe job goes on; `geoanomaly cancel {job_id}` stops it", err=True)
+        raise typer.Exit(130) from None
 
 
 def _client(url: str) -> Client:

@@ -1,0 +1,82 @@
+"""How fast the tiles go, by a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoanomaly.progress import Pace
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_rate_and_rest(clock: Clock) -> None:
+    pace = Pace(10, 0, 20, 80, clock)
+    clock.now += 4
+    first = pace.step()
+    assert first.stage == "scoring"
+    assert first.percent == pytest.approx(26)
+    assert first.message == "1 of 10 tiles, 0.2 a second, 36 s left"
+    clock.now += 1
+    for _ in range(8):
+        pace.step()
+    assert pace.step().message == "10 of 10 tiles, 2.0 a second, 0 s left"
+    assert pace.progress().percent == 80
+
+
+def test_tiles_of_an_earlier_run_count_as_done_and_not_as_fast(clock: Clock) -> None:
+    pace = Pace(10, 8, 0, 100, clock)
+    assert pace.progress().percent == 80
+    assert pace.progress().message == "8 of 10 tiles"
+    clock.now += 2
+    assert pace.step().message == "9 of 10 tiles, 0.5 a second, 2 s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (61, "1 min 1 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (90_061, "25 h 1 min"),
+    ],
+)
+def test_time_left_in_words(clock: Clock, seconds: float, text: str) -> None:
+    pace = Pace(2, 0, 0, 100, clock)
+    clock.now += seconds
+    assert pace.step().message.endswith(f" {text} left")
+
+
+def test_no_tiles_and_no_time(clock: Clock) -> None:
+    assert Pace(0, 0, 10, 90, clock).progress().percent == 90
+    assert Pace(3, 0, 0, 90, clock).step().message == "1 of 3 tiles"
+
+
+@given(
+    total=st.integers(1, 60),
+    share=st.floats(0, 1),
+    ends=st.tuples(st.floats(0, 50), st.floats(50, 100)),
+)
+def test_percent_never_falls_and_ends_where_it_must(
+    total: int, share: float, ends: tuple[float, float]
+) -> None:
+    pace = Pace(total, int(total * share), *ends, clock=Clock())
+    percents = [pace.progress().percent]
+    percents += [pace.step().percent for _ in range(total - pace.done)]
+    assert percents == sorted(percents)
+    assert percents[0] >= ends[0]
+    assert percents[-1] == pytest.approx(ends[1])
