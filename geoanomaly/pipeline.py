@@ -61,7 +61,9 @@ def _detect(
         grid = inputs.tiles(spec.tile_size or settings.tile_size, model.detector.halo)
         store = TileStore(scratch / "surprise.zarr")
         store.create(grid)
-        _score(ScoreTile(inputs, model.to(compute.device()), store), grid, settings, report)
+        # A cluster's workers have processors of their own: what travels to them stays on the CPU.
+        scorer = model if settings.dask_scheduler else model.to(compute.device())
+        _score(ScoreTile(inputs, scorer, store), grid, settings, report)
     with clock.step("writing"):
         out.mkdir(parents=True, exist_ok=True)
         threshold = Threshold(spec.false_alarm_rate)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Report
@@ -16,6 +17,7 @@ from tiling.types import TileBatch
 
 Config = Mapping[str, Any]
 Tensors = Mapping[str, NDArray[Any]]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,22 @@ class State:
 
     config: Config
     tensors: Tensors
+
+
+def network_tensors(network: nn.Module, prefix: str) -> Tensors:
+    """A network's weights for a `State`, with names that begin with `prefix`."""
+    return {f"{prefix}{key}": weight.cpu().numpy() for key, weight in network.state_dict().items()}
+
+
+def load_network(network: Network, tensors: Tensors, prefix: str) -> Network:
+    """The inverse of `network_tensors`; the network is ready to score."""
+    weights = {
+        key.removeprefix(prefix): torch.from_numpy(np.array(value))
+        for key, value in tensors.items()
+        if key.startswith(prefix)
+    }
+    network.load_state_dict(weights)
+    return network.eval()
 
 
 class Detector(Protocol):

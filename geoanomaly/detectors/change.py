@@ -21,7 +21,7 @@ from geoanomaly.backbone import (
     shared_weight,
     whitener,
 )
-from geoanomaly.detectors.base import FitOptions, State
+from geoanomaly.detectors.base import FitOptions, State, load_network, network_tensors
 from geoanomaly.networks import TranslationConfig, TranslationVae, set_scaling
 from geoanomaly.normalise import Normaliser, fit_normaliser
 from geoanomaly.sampling import Sample
@@ -118,40 +118,33 @@ class ChangeDetector:
                     tensors[f"{name}.{part}"] = value.cpu().numpy()
             if direction.network is not None:
                 config[name] = asdict(direction.network.config)
-                for key, weight in direction.network.state_dict().items():
-                    tensors[f"{name}.network.{key}"] = weight.cpu().numpy()
+                tensors |= network_tensors(direction.network, f"{name}.network.")
         return State(config, tensors)
 
 
 def _restore(state: State) -> ChangeDetector:
-    def direction(name: str) -> Direction:
-        tensors = {
-            key.removeprefix(f"{name}."): torch.from_numpy(np.array(value))
-            for key, value in state.tensors.items()
-            if key.startswith(f"{name}.")
-        }
-        network = None
-        if name in state.config:
-            network = TranslationVae(TranslationConfig(**state.config[name]))
-            prefix = "network."
-            network.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-            network.eval()
-        return Direction(
-            tensors["slope"],
-            tensors["intercept"],
-            tensors["whiten"],
-            network,
-            tensors.get("finish"),
-        )
-
     return ChangeDetector(
         Normaliser.from_config(state.config["before"]),
         Normaliser.from_config(state.config["after"]),
-        direction("forward"),
-        direction("backward"),
+        _restore_direction(state, "forward"),
+        _restore_direction(state, "backward"),
     )
+
+
+def _restore_direction(state: State, name: str) -> Direction:
+    def part(key: str) -> Tensor | None:
+        value = state.tensors.get(f"{name}.{key}")
+        return None if value is None else torch.from_numpy(np.array(value))
+
+    slope, intercept, whiten = part("slope"), part("intercept"), part("whiten")
+    assert slope is not None
+    assert intercept is not None
+    assert whiten is not None
+    network = None
+    if name in state.config:
+        network = TranslationVae(TranslationConfig(**state.config[name]))
+        load_network(network, state.tensors, f"{name}.network.")
+    return Direction(slope, intercept, whiten, network, part("finish"))
 
 
 @dataclass(frozen=True)

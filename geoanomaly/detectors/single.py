@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geoanomaly import context
 from geoanomaly.backbone import Matrix, energy, whitener
-from geoanomaly.detectors.base import FitOptions, State
+from geoanomaly.detectors.base import FitOptions, State, load_network, network_tensors
 from geoanomaly.networks import Vae, VaeConfig, set_scaling
 from geoanomaly.normalise import Normaliser, fit_normaliser
 from geoanomaly.sampling import Sample
@@ -81,8 +81,7 @@ class SingleDetector:
         }
         tensors = {"centre": self.centre.cpu().numpy(), "whiten": self.whiten.cpu().numpy()}
         if self.network is not None:
-            for key, weight in self.network.state_dict().items():
-                tensors[f"network.{key}"] = weight.cpu().numpy()
+            tensors |= network_tensors(self.network, "network.")
         return State(config, tensors)
 
 
@@ -108,19 +107,14 @@ class SingleFamily:
         return SingleDetector(normalise, _tensor(centre), _tensor(whiten), network, contextual)
 
     def restore(self, state: State) -> SingleDetector:
-        tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.tensors.items()}
         network = None
         if state.config["network"] is not None:
             network = Vae(VaeConfig(**state.config["network"]))
-            prefix = "network."
-            network.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-            network.eval()
+            load_network(network, state.tensors, "network.")
         return SingleDetector(
             Normaliser.from_config(state.config["normalise"]),
-            tensors["centre"],
-            tensors["whiten"],
+            torch.from_numpy(np.array(state.tensors["centre"])),
+            torch.from_numpy(np.array(state.tensors["whiten"])),
             network,
             state.config["contextual"],
         )

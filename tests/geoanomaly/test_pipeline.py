@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +13,6 @@ import pandas
 import pystac
 import pytest
 import rasterio
-from distributed import LocalCluster
 from numpy.typing import NDArray
 from rasterio.warp import transform_bounds
 from shapely.geometry import box
@@ -103,14 +101,6 @@ def test_another_seed_samples_otherwise(tmp_path: Path, settings: Settings) -> N
     for seed in (0, 1):
         work(change(big, seed=seed), tmp_path / str(seed), settings)
     assert digest(tmp_path / "0") != digest(tmp_path / "1")
-
-
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
-    ) as cluster:
-        yield cluster.scheduler_address
 
 
 @pytest.mark.service

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
 from odc.geo.geobox import GeoBox
 
 from tests.rasters import NORTH_UP, UTM
@@ -37,14 +35,6 @@ def store(tmp_path: Path) -> TileStore:
     made = TileStore(tmp_path / "s.zarr")
     made.create(GRID)
     return made
-
-
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
-    ) as cluster:
-        yield cluster.scheduler_address
 
 
 def check(store: TileStore) -> None:
