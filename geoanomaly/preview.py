@@ -77,7 +77,7 @@ def _shrunk(heatmap: Path) -> NDArray[np.float32]:
 def _scene_picture(inputs: Inputs, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """The after scene in its default colours, (y, x, 3) in [0, 1], by 2-98 % stretch."""
     info = inputs.scenes[-1]
-    bands = next(iter(display_bands(info.sensor.name, len(info.band_names)).values()))
+    bands = next(iter(display_bands(info.band_names).values()))
     rows, cols = inputs.clip.rows, inputs.clip.cols
     window = rasterio.windows.Window.from_slices(rows, cols)
     indexes = [info.source.bands[band - 1] for band in bands]

@@ -153,21 +153,22 @@ def guess_sensor(
     return "generic"
 
 
-def display_bands(sensor: str, band_count: int) -> dict[str, tuple[int, ...]]:
-    """Ways to show a scene: name -> 1-based (red, green, blue) band indexes, or one grey band.
+def display_bands(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Ways to show a scene: title -> 1-based (red, green, blue) band indexes, or one grey band.
 
-    The first is the default. An unknown layout is shown by its first bands, in
-    file order for photographs and reversed (blue comes first) for satellites.
+    names: of the bands in file order, as `Sensor.band_names` or the file gives them. The
+    first way is the default. Bands of unknown names are shown in reverse, because
+    satellite products begin with blue.
     """
-    if band_count < 3:
+    if len(names) < 3:
         return {"grey": (1,)}
-    known = next((s for s in sensor_named(sensor).layouts if len(s) == band_count), None)
-    if known is None:
-        order: dict[str, tuple[int, ...]] = {"first bands": (3, 2, 1)}
-        return order | ({"false colour": (4, 3, 2)} if band_count >= 4 else {})
     wanted = {"true colour": _TRUE, "false colour": _FALSE, "short-wave infrared": _SWIR}
-    found = {name: _indexes(known, recipe) for name, recipe in wanted.items()}
-    return {name: bands for name, bands in found.items() if bands} or {"first bands": (3, 2, 1)}
+    found = {title: _indexes(names, recipe) for title, recipe in wanted.items()}
+    known = {title: bands for title, bands in found.items() if bands}
+    if known:
+        return known
+    first: dict[str, tuple[int, ...]] = {"first bands": (3, 2, 1)}
+    return first | ({"false colour": (4, 3, 2)} if len(names) > 3 else {})
 
 
 def _indexes(layout: Sequence[str], recipe: Sequence[Sequence[str]]) -> tuple[int, ...]:

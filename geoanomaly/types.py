@@ -183,7 +183,8 @@ class Job:
 class Anomaly:
     """A connected group of pixels above the threshold, with its evidence.
 
-    geometry: polygon in the heatmap's CRS (pixel coordinates where there is none).
+    geometry: polygon, or parts that touch at corners, in the heatmap's CRS (pixel
+        coordinates where there is none).
     area_m2: geodesic area; None without a CRS.
     peak, mean: surprise (-log10 of the share of normal pixels that score as high).
     bbox: (minx, miny, maxx, maxy) in the heatmap's CRS.

@@ -51,8 +51,9 @@ class RasterSource:
         """Values of a window inside the grid, float32 (band, y, x), NaN where there are none."""
         window = rasterio.windows.Window.from_slices(rows, cols)
         with self._open() as raster:
-            data = raster.read(self.bands, window=window, out_dtype=np.float32)
-            valid = _valid(raster, self.bands, window, self.nodata)
+            native = raster.read(self.bands, window=window)
+            valid = _valid(raster, self.bands, window, native, self.nodata)
+        data = native.astype(np.float32)
         if (self.scale, self.offset) != (1.0, 0.0):
             data = data * np.float32(self.scale) + np.float32(self.offset)
         return np.where(valid, data, np.float32(np.nan))
@@ -85,17 +86,30 @@ class RasterSource:
 
 
 def _valid(
-    raster: Any, bands: tuple[int, ...], window: rasterio.windows.Window, nodata: float | None
+    raster: Any,
+    bands: tuple[int, ...],
+    window: rasterio.windows.Window,
+    native: NDArray[Any],
+    nodata: float | None,
 ) -> NDArray[np.bool_]:
-    """Validity per band, (band, y, x), from nodata values, mask bands and alpha."""
-    if nodata is not None and raster.nodata != nodata:
-        data = raster.read(bands, window=window)
-        return np.asarray(np.isfinite(data) & (data != nodata))
-    flags = {flag for band in bands for flag in raster.mask_flag_enums[band - 1]}
-    if flags == {MaskFlags.all_valid}:
-        shape = (len(bands), int(window.height), int(window.width))
-        return np.ones(shape, dtype=bool)
-    return np.asarray(raster.read_masks(bands, window=window) > 0)
+    """Validity of values just read, (band, y, x), from NaN, nodata values, alpha and mask bands.
+
+    GDAL's own mask of a band knows alpha only in some layouts of 8 and 16 bits, and
+    one kind of validity at a time, so each kind is looked up here.
+    """
+    valid = np.isfinite(native)
+    for values, band_valid, band in zip(native, valid, bands, strict=True):
+        value = raster.nodatavals[band - 1] if nodata is None else nodata
+        if value is not None:
+            band_valid &= values != value
+    kinds = raster.colorinterp
+    alpha = kinds.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in kinds else None
+    if alpha is None:
+        if any(MaskFlags.per_dataset in raster.mask_flag_enums[band - 1] for band in bands):
+            valid &= raster.read_masks(bands, window=window) > 0
+    elif alpha not in bands:  # else it is a band of data that GDAL takes for alpha
+        valid &= raster.read(alpha, window=window) > 0
+    return np.asarray(valid)
 
 
 class _WindowedArray(BackendArray):

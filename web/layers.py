@@ -109,7 +109,7 @@ def _styles(path: str, _changed: int, sensor: str | None) -> tuple[Style, ...]:
         info = inspect(Scene(path), field="scene", sensor=sensor)
     except InputError as error:
         raise GeoanomalyError(f"The scene cannot be shown: {error}") from error
-    found = display_bands(info.sensor.name, len(info.band_names))
+    found = display_bands(info.band_names)
     # display_bands counts data bands; a file may have an alpha band among them.
     indexes = {name: tuple(info.source.bands[i - 1] for i in b) for name, b in found.items()}
     lows_highs = _percentiles(path, sorted({i for bands in indexes.values() for i in bands}))

@@ -294,7 +294,7 @@ def test_a_shift_of_a_tenth_of_a_pixel_is_resampled(tmp_path: Path) -> None:
     ],
     ids=["north-up", "south-up"],
 )
-@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 6])
 def test_half_an_overlap_is_said_and_laid_right(
     tmp_path: Path, place: dict[str, Any], bands: int
 ) -> None:

@@ -124,7 +124,7 @@ def test_only_radar_is_worked_on_in_the_log_domain() -> None:
         ("rgb", 3, (1, 2, 3), {}),
         ("rgbn", 4, (1, 2, 3), {"false colour": (4, 1, 2)}),
         ("sar", 2, (1,), {}),
-        ("sar", 4, (3, 2, 1), {}),
+        ("sar", 4, (3, 2, 1), {"false colour": (4, 3, 2)}),
         ("generic", 1, (1,), {}),
         ("generic", 3, (3, 2, 1), {}),
         ("generic", 200, (3, 2, 1), {"false colour": (4, 3, 2)}),
@@ -133,6 +133,15 @@ def test_only_radar_is_worked_on_in_the_log_domain() -> None:
 def test_colours(
     sensor: str, count: int, default: tuple[int, ...], others: dict[str, tuple[int, ...]]
 ) -> None:
-    first, *rest = display_bands(sensor, count).items()
+    names = sensor_named(sensor).band_names(count, field="scene")
+    first, *rest = display_bands(names).items()
     assert first[1] == default
     assert dict(rest) == others
+
+
+def test_colours_follow_the_names_and_not_the_order() -> None:
+    assert display_bands(("B12", "B08", "B04", "B03", "B02")) == {
+        "true colour": (3, 4, 5),
+        "false colour": (2, 3, 4),
+        "short-wave infrared": (1, 2, 3),
+    }
