@@ -86,10 +86,10 @@ def read_area(path: Path, *, field: str = "aoi") -> AOI:
     return check_area(AOI(unary_union(list(frame.geometry)), frame.crs.to_string()), field=field)
 
 
-def area_from_geojson(
-    data: Mapping[str, Any], crs: str = "EPSG:4326", *, field: str = "aoi"
-) -> AOI:
+def area_from_geojson(data: Any, crs: str = "EPSG:4326", *, field: str = "aoi") -> AOI:
     """A checked area from a GeoJSON geometry, Feature or FeatureCollection."""
+    if not isinstance(data, Mapping):
+        raise AreaError("Give a GeoJSON geometry, Feature or FeatureCollection.", field=field)
     kind = data.get("type")
     if kind == "FeatureCollection":
         parts = [_geojson_geometry(each, field) for each in _feature_geometries(data, field)]

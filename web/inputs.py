@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from geoanomaly.areas import area_from_geojson
-from geoanomaly.errors import AreaError, ParameterError, SceneError, UnknownSceneError
+from geoanomaly.errors import ParameterError, SceneError, UnknownSceneError
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.sensors import sensor_named
 from geoanomaly.settings import Settings
@@ -97,14 +97,7 @@ def _scene(value: Any, field: str, settings: Settings, find: Find) -> Scene:
 
 
 def _area(value: Any, crs: str, field: str) -> AOI | None:
-    if value is None:
-        return None
-    features = value.get("features", []) if isinstance(value, dict) else None
-    if not isinstance(features, list) or not all(isinstance(f, dict) for f in features):
-        raise AreaError("Give a GeoJSON geometry, Feature or FeatureCollection.", field=field)
-    if value.get("type") == "FeatureCollection" and not features:
-        raise AreaError("The FeatureCollection is empty. Give one polygon.", field=field)
-    return area_from_geojson(value, crs, field=field)
+    return None if value is None else area_from_geojson(value, crs, field=field)
 
 
 def _text(values: Mapping[str, Any], field: str) -> str | None:
