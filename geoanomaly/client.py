@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from geoanomaly import errors
-from geoanomaly.types import JobStatus
+from geoanomaly.types import JobStatus, Progress, Report
 
 POLL_SECONDS = 1.0
 # A scene of gigabytes is read through before the answer comes.
@@ -89,6 +89,17 @@ class Client:
             last = state
             if is_final(state):
                 return
+
+    def follow(self, job_id: str, report: Report) -> dict[str, Any]:
+        """Report progress until the job ends; JobFailedError with its reason when it fails."""
+        state: dict[str, Any] = {}
+        for state in self.watch(job_id):
+            stage, percent = str(state.get("stage") or state["status"]), state.get("progress")
+            report(Progress(stage, float(percent or 0), str(state.get("message") or "")))
+        if state.get("status") != "successful":
+            reason = f"Job {job_id} {state.get('status')}: {state.get('message')}"
+            raise errors.JobFailedError(reason)
+        return state
 
     def download(self, job_id: str, out: Path, names: Sequence[str] | None = None) -> list[Path]:
         """Fetch a job's files (all, or those of `names`) into `out`, each whole or not at all."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from geoanomaly.cli.service import follow
 from geoanomaly.client import Client
 from geoanomaly.evaluation import evaluate_files
 from geoanomaly.service import Service
@@ -62,7 +61,7 @@ class Demo:
                 "after": client.upload(pair.after, date=render.AUGUST.date),
             }
             job_id = client.submit("detect-change", inputs)
-            follow(client, job_id, report)
+            client.follow(job_id, report)
             client.download(job_id, self.folder / "result")
         self._pair = pair
         return job_id

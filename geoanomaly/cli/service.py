@@ -12,7 +12,6 @@ import typer
 
 from geoanomaly.cli.local import Aoi, Before, Detector, Rate, Seed, Sensor, TileSize
 from geoanomaly.cli.progress import progress_line
-from geoanomaly.types import Progress, Report
 
 if TYPE_CHECKING:
     from geoanomaly.client import Client
@@ -173,23 +172,10 @@ def demo(
             running.wait()
 
 
-def follow(client: Client, job_id: str, report: Report) -> dict[str, Any]:
-    """Report a job's progress until it ends; JobFailedError with its reason when it fails."""
-    from geoanomaly.errors import JobFailedError
-
-    state: dict[str, Any] = {}
-    for state in client.watch(job_id):
-        stage = str(state.get("stage") or state["status"])
-        report(Progress(stage, float(state.get("progress") or 0), str(state.get("message") or "")))
-    if state.get("status") != "successful":
-        raise JobFailedError(f"Job {job_id} {state.get('status')}: {state.get('message')}")
-    return state
-
-
 def _wait(client: Client, job_id: str) -> None:
     try:
         with progress_line() as report:
-            follow(client, job_id, report)
+            client.follow(job_id, report)
     except KeyboardInterrupt:
         typer.echo(f"\nthe job goes on; `geoanomaly cancel {job_id}` stops it", err=True)
         raise typer.Exit(130) from None
