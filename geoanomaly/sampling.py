@@ -72,6 +72,33 @@ def draw(
     return Sample(tuple(_concatenate(scene) for scene in batches), cores, halo)
 
 
+@dataclass(frozen=True)
+class Pick:
+    """Some core pixels of a sample, at random.
+
+    windows: per window, positions in its flattened pixels; order: puts pixels gathered
+        window by window into random order; number: of each pixel among all core pixels,
+        in that random order.
+    """
+
+    windows: tuple[NDArray[np.intp], ...]
+    order: NDArray[np.intp]
+    number: NDArray[np.intp]
+
+
+def pick(sample: Sample, limit: int, generator: np.random.Generator) -> Pick:
+    """At most `limit` core pixels, so that what is computed of them need not be kept of all."""
+    number = generator.permutation(sample.pixels)[:limit]
+    ranked = np.sort(number)
+    counts = sample.core.reshape(len(sample.core), -1).sum(axis=1)
+    ends = np.cumsum(counts)
+    windows = tuple(
+        np.flatnonzero(core)[ranked[(ranked >= end - count) & (ranked < end)] - (end - count)]
+        for core, count, end in zip(sample.core, counts, ends, strict=True)
+    )
+    return Pick(windows, np.searchsorted(ranked, number), number)
+
+
 def merge(samples: list[Sample]) -> Sample:
     """Windows of several scenes as one sample; they must agree in bands and halo."""
     batches = zip(*(sample.batches for sample in samples), strict=True)

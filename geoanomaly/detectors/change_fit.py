@@ -14,7 +14,7 @@ from geoanomaly.detectors.base import FitOptions
 from geoanomaly.detectors.direction import Direction, linear_direction, pixel_rows, to_tensor
 from geoanomaly.networks import TranslationConfig, TranslationVae, set_scaling
 from geoanomaly.normalise import Normaliser
-from geoanomaly.sampling import Sample
+from geoanomaly.sampling import Sample, pick
 from geoanomaly.training import Schedule, Watch, held_out_blocks, train
 
 ROUNDS = (Schedule(steps=300, batch=4096), Schedule(steps=150, batch=4096, rate=1e-3))
@@ -43,21 +43,24 @@ def gather(
     held_out = held_out_blocks(sample.core, generator)
     bands = sum(batch.data.shape[1] for batch in sample.batches)
     limit = min(200_000, MAX_FEATURE_VALUES // (6 * bands))
-    order = generator.permutation(len(held_out))[:limit]
+    picked = pick(sample, limit, generator)
     parts: list[list[Tensor]] = [[], [], [], []]
-    for number in range(len(sample.core)):
+    for number, positions in enumerate(picked.windows):
         valid = torch.from_numpy(
             np.logical_and.reduce([batch.valid[number : number + 1] for batch in sample.batches])
         )
-        core = torch.from_numpy(sample.core[number].reshape(-1))
         for scene, normalise in enumerate(normalisers):
             data = torch.from_numpy(sample.batches[scene].data[number : number + 1])
             date = normalise(data) * valid[:, None]
-            parts[scene].append(pixel_rows(date)[core])
+            parts[scene].append(pixel_rows(date)[positions])
             context_of = context.features(date, valid) if features else date[:, :0]
-            parts[2 + scene].append(pixel_rows(context_of)[core])
-    before, after, before_features, after_features = (torch.cat(part)[order] for part in parts)
-    return Pixels(before, after, before_features, after_features, torch.from_numpy(held_out[order]))
+            parts[2 + scene].append(pixel_rows(context_of)[positions])
+    before, after, before_features, after_features = (
+        torch.cat(part)[picked.order] for part in parts
+    )
+    return Pixels(
+        before, after, before_features, after_features, torch.from_numpy(held_out[picked.number])
+    )
 
 
 def correct(backbone: Backbone, pixels: Pixels, options: FitOptions) -> tuple[Direction, Direction]:

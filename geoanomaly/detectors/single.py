@@ -15,7 +15,7 @@ from geoanomaly.backbone import Matrix, energy, whitener
 from geoanomaly.detectors.base import FitOptions, State, load_network, network_tensors
 from geoanomaly.networks import Vae, VaeConfig, set_scaling
 from geoanomaly.normalise import Normaliser, fit_normaliser
-from geoanomaly.sampling import Sample
+from geoanomaly.sampling import Sample, pick
 from geoanomaly.training import Schedule, Watch, held_out_blocks, train
 from tiling.types import TileBatch
 
@@ -137,14 +137,14 @@ def _gather(
     generator = np.random.default_rng(seed)
     held_out = held_out_blocks(sample.core, generator)
     bands = sample.batches[0].data.shape[1] * (6 if contextual else 1)
-    order = generator.permutation(len(held_out))[: min(200_000, MAX_FEATURE_VALUES // bands)]
+    picked = pick(sample, min(200_000, MAX_FEATURE_VALUES // bands), generator)
     parts = []
-    for number in range(len(sample.core)):
+    for number, positions in enumerate(picked.windows):
         valid = torch.from_numpy(sample.batches[0].valid[number : number + 1])
         data = torch.from_numpy(sample.batches[0].data[number : number + 1])
         features = _features(normalise(data) * valid[:, None], valid, contextual=contextual)
-        parts.append(features[torch.from_numpy(sample.core[number].reshape(-1))])
-    return torch.cat(parts)[order], torch.from_numpy(held_out[order])
+        parts.append(features[positions])
+    return torch.cat(parts)[picked.order], torch.from_numpy(held_out[picked.number])
 
 
 def _fit_vae(features: Tensor, held_out: Tensor, options: FitOptions) -> Vae:

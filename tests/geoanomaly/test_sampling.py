@@ -11,7 +11,7 @@ from shapely.geometry import box
 
 from geoanomaly import sampling
 from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.sampling import MAX_WINDOWS, WINDOW, Sample, draw, merge
+from geoanomaly.sampling import MAX_WINDOWS, WINDOW, Sample, draw, merge, pick
 from geoanomaly.types import AOI, JobSpec, Process, Progress, Scene, silent
 from tests.rasters import NORTH_UP, UTM, write_raster
 
@@ -159,3 +159,18 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert [each.percent for each in seen] == sorted(each.percent for each in seen)
     assert seen[-1].percent <= 8
     assert seen[-1].message == "9 sample windows"
+
+
+def test_picked_pixels_are_the_random_ones_of_all() -> None:
+    """Gathering window by window gives what picking from everything at once would."""
+    core = np.random.default_rng(1).random((3, 20, 30)) < 0.4
+    values = np.random.default_rng(2).normal(size=core.shape)
+    sample = Sample((), core, 0)
+    for limit in (50, 10_000):
+        picked = pick(sample, limit, np.random.default_rng(3))
+        gathered = np.concatenate(
+            [window.reshape(-1)[at] for window, at in zip(values, picked.windows, strict=True)]
+        )
+        expected = values[core][np.random.default_rng(3).permutation(sample.pixels)[:limit]]
+        assert np.array_equal(gathered[picked.order], expected)
+        assert np.array_equal(values[core][picked.number], expected)
