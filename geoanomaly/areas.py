@@ -39,9 +39,7 @@ class Clip:
         """Which pixels of `geobox` have their centre in the area, bool (y, x)."""
         if self.geometry is None:
             return np.ones(geobox.shape, dtype=bool)
-        return np.asarray(
-            geometry_mask([self.geometry], tuple(geobox.shape), geobox.affine, invert=True)
-        )
+        return covered(self.geometry, geobox)
 
 
 def parse_area(text: str, *, field: str = "aoi") -> AOI:
@@ -164,8 +162,19 @@ def clip_grid(geobox: GeoBox, area: AOI | None, *, scene_field: str = "after") -
             "(gdal_edit.py -a_srs EPSG:...) or leave the area out.",
             field=scene_field,
         )
+    return _clip_to_geometry(geobox, on_grid(area, geobox))
+
+
+def on_grid(area: AOI, geobox: GeoBox) -> BaseGeometry:
+    """An area in the CRS of a grid that has one; far from the grid it may be cut."""
+    assert geobox.crs is not None
     near = Geometry(_near(area, geobox), area.crs)
-    return _clip_to_geometry(geobox, near.to_crs(geobox.crs, resolution="auto").geom)
+    return near.to_crs(geobox.crs, resolution="auto").geom
+
+
+def covered(geometry: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
+    """Which pixels of `geobox` have their centre in a geometry of its CRS, bool (y, x)."""
+    return np.asarray(geometry_mask([geometry], tuple(geobox.shape), geobox.affine, invert=True))
 
 
 def crs_name(geobox: GeoBox) -> str:

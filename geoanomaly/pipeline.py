@@ -184,7 +184,7 @@ def _fit(
         family=family,
         sensor=sensor,
         bands=bands,
-        trained_on=tuple(Path(scene.href).name for scene in spec.scenes),
+        trained_on=tuple(scene.label for scene in spec.scenes),
         seed=spec.seed,
     )
 

@@ -8,10 +8,9 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from odc.geo.geom import Geometry
-from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
+from geoanomaly.areas import covered, on_grid
 from geoanomaly.inputs import Inputs
 from geoanomaly.types import AOI, Progress, Report
 from tiling.types import Tile, TileBatch
@@ -56,7 +55,7 @@ def draw(
     many windows as it keeps, so that a mostly empty scene still gives some.
     """
     count = max(_budget(inputs, halo) // share, 1)
-    left_out = _on_grid(exclude, inputs)
+    left_out = None if exclude is None else on_grid(exclude, inputs.geobox)
     kept: list[tuple[tuple[TileBatch, ...], NDArray[np.bool_]]] = []
     for tile in islice(_shuffled(inputs, halo, seed), 4 * count):
         window = _read(inputs, tile, left_out)
@@ -124,13 +123,6 @@ def _shuffled(inputs: Inputs, halo: int, seed: int) -> Iterator[Tile]:
             yield tile
 
 
-def _on_grid(area: AOI | None, inputs: Inputs) -> BaseGeometry | None:
-    """An area in the CRS of the inputs."""
-    if area is None or inputs.geobox.crs is None:
-        return None
-    return Geometry(area.geometry, area.crs).to_crs(inputs.geobox.crs, resolution="auto").geom
-
-
 def _read(
     inputs: Inputs, tile: Tile, left_out: BaseGeometry | None
 ) -> tuple[tuple[TileBatch, ...], NDArray[np.bool_]]:
@@ -139,7 +131,7 @@ def _read(
     core = np.zeros_like(valid)
     core[tile.inner] = inputs.inside(tile)
     if left_out is not None:
-        core[tile.inner] &= geometry_mask([left_out], tile.shape, tile.geobox.affine)
+        core[tile.inner] &= ~covered(left_out, tile.geobox)
     return batches, core & valid
 
 

@@ -69,7 +69,7 @@ def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> 
     name = chosen or guess_sensor(descriptions, dtype, _metres(geobox), alpha=alpha)
     found = sensor_named(name)
     plural = "s" if len(bands) > 1 else ""
-    notes = () if chosen else (f"{_title(scene)}: {len(bands)} band{plural}, taken as {name}.",)
+    notes = () if chosen else (f"{scene.label}: {len(bands)} band{plural}, taken as {name}.",)
     names = _band_names(found, descriptions, field)
     scale, offset = _scaling(raster, found, dtype)
     source = RasterSource(
@@ -175,10 +175,6 @@ def _open_failure(href: str, error: RasterioError) -> str:
     if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
         return f"There is no file {href}."
     return f"{href} cannot be opened as a raster: {error}."
-
-
-def _title(scene: Scene) -> str:
-    return scene.title or Path(scene.href).name
 
 
 def _metres(geobox: GeoBox) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Scene:
     sensor: str | None = None
     date: str | None = None
     title: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call it in messages: its title, else the name of its file."""
+        return self.title or PurePath(self.href).name
 
 
 @dataclass(frozen=True)
