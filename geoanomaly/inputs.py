@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 
 from geoanomaly.areas import Clip, clip_grid
 from geoanomaly.errors import SceneError
-from geoanomaly.scenes import SceneInfo, align, inspect
-from geoanomaly.types import AOI, JobSpec, Process, Scene
+from geoanomaly.scenes import SceneInfo, align, inspect, metres
+from geoanomaly.types import AOI, JobSpec, Process, Scene, Setting
 from tiling.grid import TileGrid
 from tiling.source import open_lazy, read_padded
 from tiling.types import Tile, TileBatch
@@ -44,9 +44,13 @@ class Inputs:
         return self.scenes[-1].geobox[self.clip.rows, self.clip.cols]
 
     @property
-    def log(self) -> tuple[bool, ...]:
-        """Per scene: is it worked on in the log domain?"""
-        return tuple(info.sensor.log for info in self.scenes)
+    def setting(self) -> Setting:
+        return Setting(
+            sensors=tuple(info.sensor.name for info in self.scenes),
+            bands=tuple(info.band_names for info in self.scenes),
+            log=tuple(info.sensor.log for info in self.scenes),
+            pixel_size=metres(self.geobox),
+        )
 
     def tiles(self, size: int, halo: int) -> TileGrid:
         return TileGrid(self.geobox, size, halo)

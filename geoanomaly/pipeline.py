@@ -27,7 +27,7 @@ from geoanomaly.outputs import OUTPUTS, Threshold
 from geoanomaly.progress import Pace
 from geoanomaly.sampling import Sample
 from geoanomaly.settings import Settings
-from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult
+from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult, Setting
 from tiling.grid import TileGrid
 from tiling.runner import TileFailedError, run_tiles
 from tiling.scratch import TileStore
@@ -83,7 +83,7 @@ def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> R
     samples = [
         sampling.draw(
             inputs,
-            halo=family.halo,
+            halo=family.halo(scenes[0].setting),
             seed=spec.seed,
             report=report,
             share=len(scenes),
@@ -97,7 +97,7 @@ def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> R
     model = _fit(
         spec,
         sample,
-        scenes[0].log,
+        scenes[0].setting,
         report,
         name=spec.name,
         family=entry.name,
@@ -137,12 +137,13 @@ def _model_for(
     if (kept / CARD).exists():
         return load_model(kept)
     entry = chosen_detector(spec.process, spec.detector)
-    sample = sampling.draw(inputs, halo=entry.family().halo, seed=spec.seed, report=report)
+    halo = entry.family().halo(inputs.setting)
+    sample = sampling.draw(inputs, halo=halo, seed=spec.seed, report=report)
     info = inputs.scenes[-1]
     model = _fit(
         spec,
         sample,
-        inputs.log,
+        inputs.setting,
         report,
         name="model",
         family=entry.name,
@@ -158,7 +159,7 @@ def _model_for(
 def _fit(
     spec: JobSpec,
     sample: Sample,
-    log: tuple[bool, ...],
+    setting: Setting,
     report: Report,
     *,
     name: str,
@@ -173,7 +174,7 @@ def _fit(
             "needed. Check nodata, the area and the excluded polygons.",
             field="aoi" if spec.aoi else "scenes",
         )
-    options = FitOptions(log, spec.seed, report, end=end)
+    options = FitOptions(setting, spec.seed, report, end=end)
     detector = chosen_detector(spec.process, family).family().fit(sample, options)
     report(Progress("calibrating", end, "scoring the sample"))
     calibration = calibrate(sample_scores(detector, sample))

@@ -66,7 +66,7 @@ def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> 
     descriptions = standard_names([raster.descriptions[i - 1] for i in bands])
     geobox = GeoBox(raster.shape, raster.transform, raster.crs)
     alpha = len(bands) < raster.count
-    name = chosen or guess_sensor(descriptions, dtype, _metres(geobox), alpha=alpha)
+    name = chosen or guess_sensor(descriptions, dtype, metres(geobox), alpha=alpha)
     found = sensor_named(name)
     plural = "s" if len(bands) > 1 else ""
     notes = () if chosen else (f"{scene.label}: {len(bands)} band{plural}, taken as {name}.",)
@@ -177,7 +177,7 @@ def _open_failure(href: str, error: RasterioError) -> str:
     return f"{href} cannot be opened as a raster: {error}."
 
 
-def _metres(geobox: GeoBox) -> float | None:
+def metres(geobox: GeoBox) -> float | None:
     """Pixel size in metres, roughly; None without a CRS."""
     if geobox.crs is None:
         return None

@@ -55,6 +55,21 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What is known of a job's scenes before a pixel is read: detectors choose by it.
+
+    sensors, bands, log: one entry a scene: names of `geoanomaly.sensors`, band names, and
+        whether it is worked on in the log domain.
+    pixel_size: of the grid in metres; None = unknown.
+    """
+
+    sensors: tuple[str, ...]
+    bands: tuple[tuple[str, ...], ...]
+    log: tuple[bool, ...]
+    pixel_size: float | None = None
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """A request: all that a worker needs to do the job, again from nothing if it must.
 

@@ -23,7 +23,8 @@ class Entry:
     processes: tuple[Process, ...]
 
     def family(self) -> DetectorFamily:
-        family: DetectorFamily = getattr(import_module(self.module), self.name.upper())
+        name = self.name.replace("-", "_").upper()
+        family: DetectorFamily = getattr(import_module(self.module), name)
         return family
 
 

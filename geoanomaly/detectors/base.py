@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from geoanomaly.sampling import Sample
-from geoanomaly.types import Report
+from geoanomaly.types import Report, Setting
 from tiling.types import TileBatch
 
 Config = Mapping[str, Any]
@@ -68,9 +68,9 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class FitOptions:
-    """log: per scene, work in the log domain? start, end: percent of the job that fitting takes."""
+    """start, end: percent of the job that fitting takes."""
 
-    log: tuple[bool, ...]
+    setting: Setting
     seed: int
     report: Report
     start: float = 8.0
@@ -80,9 +80,8 @@ class FitOptions:
 class DetectorFamily(Protocol):
     """What makes detectors of one name."""
 
-    @property
-    def halo(self) -> int:
-        """The halo that samples must have."""
+    def halo(self, setting: Setting) -> int:
+        """The halo that samples must have, at least that of the fitted detector."""
         ...
 
     def fit(self, sample: Sample, options: FitOptions) -> Detector: ...

@@ -20,6 +20,7 @@ from geoanomaly.detectors.direction import (
 )
 from geoanomaly.normalise import Normaliser, fit_normaliser
 from geoanomaly.sampling import Sample
+from geoanomaly.types import Setting
 from tiling.types import TileBatch
 
 SMOOTHING = 1.5
@@ -87,8 +88,7 @@ class ChangeFamily:
 
     network: bool
 
-    @property
-    def halo(self) -> int:
+    def halo(self, setting: Setting) -> int:
         return _halo(network=self.network)
 
     def fit(self, sample: Sample, options: FitOptions) -> ChangeDetector:
@@ -96,8 +96,8 @@ class ChangeFamily:
 
         At most 60 s on two cores whatever the scene's size: the sample is bounded.
         """
-        before = fit_normaliser(sample, 0, log=options.log[0])
-        after = fit_normaliser(sample, 1, log=options.log[1])
+        before = fit_normaliser(sample, 0, log=options.setting.log[0])
+        after = fit_normaliser(sample, 1, log=options.setting.log[1])
         pixels = gather(sample, (before, after), options.seed, features=self.network)
         chosen = slice(0, MAX_PIXELS)  # the order is random already
         backbone = fit_backbone(

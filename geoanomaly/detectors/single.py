@@ -17,6 +17,7 @@ from geoanomaly.networks import Vae, VaeConfig, set_scaling
 from geoanomaly.normalise import Normaliser, fit_normaliser
 from geoanomaly.sampling import Sample, pick
 from geoanomaly.training import Schedule, Watch, held_out_blocks, train
+from geoanomaly.types import Setting
 from tiling.types import TileBatch
 
 SPECTRAL_BANDS = 16
@@ -91,12 +92,11 @@ class SingleFamily:
 
     network: bool
 
-    @property
-    def halo(self) -> int:
+    def halo(self, setting: Setting) -> int:
         return context.RADIUS if self.network else 0
 
     def fit(self, sample: Sample, options: FitOptions) -> SingleDetector:
-        normalise = fit_normaliser(sample, 0, log=options.log[0])
+        normalise = fit_normaliser(sample, 0, log=options.setting.log[0])
         contextual = self.network and sample.batches[0].data.shape[1] <= SPECTRAL_BANDS
         features, held_out = _gather(sample, normalise, options.seed, contextual=contextual)
         network = _fit_vae(features, held_out, options) if self.network else None

@@ -255,8 +255,8 @@ def test_models_that_do_not_exist(folder: Path, settings: Settings) -> None:
 def model(folder: Path, settings: Settings) -> str:
     """A trained model of three generic bands."""
     inputs = open_normal(Scene(str(folder / "after.tif")), None, None)
-    sample = draw(inputs, halo=RX.halo, seed=0, report=silent)
-    detector = RX.fit(sample, FitOptions(inputs.log, 0, silent))
+    sample = draw(inputs, halo=RX.halo(inputs.setting), seed=0, report=silent)
+    detector = RX.fit(sample, FitOptions(inputs.setting, 0, silent))
     made = make_model(
         detector,
         Calibration(0.0, 1.0, 1),
