@@ -10,7 +10,7 @@ WORKDIR /src
 # has the version.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY geoanomaly/__init__.py geoanomaly/
-RUN pip install -c constraints.txt ".[postgres,flower]"
+RUN pip install -c constraints.txt ".[postgres,flower,pretrained]"
 COPY geoanomaly geoanomaly
 COPY tasks tasks
 COPY tiling tiling

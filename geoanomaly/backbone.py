@@ -7,6 +7,7 @@ weighting of IR-MAD: Nielsen 2007, IEEE TIP 16(2)).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -105,17 +106,31 @@ def fit_backbone(before: Matrix, after: Matrix) -> Backbone:
     for _ in range(ROUNDS):
         backbone = _fit_both(before, after, weight)
         weight = shared_weight(
-            energy(backbone.forward.residual(before, after)),
-            energy(backbone.backward.residual(after, before)),
+            [
+                energy(backbone.forward.residual(before, after)),
+                energy(backbone.backward.residual(after, before)),
+            ],
             (after.shape[1], before.shape[1]),
         )
     return _fit_both(before, after, weight)
 
 
-def shared_weight(forward: Matrix, backward: Matrix, bands: tuple[int, int]) -> Matrix:
-    """Belief in no change from both directions' energies: the geometric mean of two survivals."""
-    weight = no_change_weight(forward, bands[0]) * no_change_weight(backward, bands[1])
-    return np.asarray(np.maximum(np.sqrt(weight), MIN_WEIGHT))
+def fit_forward(source: Matrix, target: Matrix) -> Relation:
+    """Fit one direction alone by `ROUNDS` rounds; source (pixels, a), target (pixels, b)."""
+    weight = np.ones(len(source))
+    for _ in range(ROUNDS):
+        left = fit_relation(source, target, weight).residual(source, target)
+        weight = shared_weight([energy(left)], (target.shape[1],))
+    return fit_relation(source, target, weight)
+
+
+def shared_weight(energies: Sequence[Matrix], bands: Sequence[int]) -> Matrix:
+    """Belief in no change from the energies of all directions: their survivals' geometric mean.
+
+    bands: of the target of each direction.
+    """
+    beliefs = [no_change_weight(*each) for each in zip(energies, bands, strict=True)]
+    return np.asarray(np.maximum(np.prod(beliefs, axis=0) ** (1 / len(beliefs)), MIN_WEIGHT))
 
 
 def _fit_both(before: Matrix, after: Matrix, weight: Matrix) -> Backbone:

@@ -6,6 +6,7 @@
     ├── InputError            the request cannot be served as it stands (exit 2, HTTP 400)
     │   ├── SceneError        a raster: missing, truncated, no CRS, other bands, all nodata
     │   ├── AreaError         an area of interest: self-crossing, outside, empty
+    │   ├── IncomparableError two dates: other place, cloud, no relation, misregistered
     │   └── ParameterError    a name or number: detector, sensor, tile size, rate
     ├── NotFoundError         exit 2, HTTP 404
     │   ├── UnknownJobError
@@ -47,6 +48,10 @@ class AreaError(InputError):
 
     def __init__(self, message: str, *, field: str = "aoi") -> None:
         super().__init__(message, field=field)
+
+
+class IncomparableError(InputError):
+    """Two dates cannot be compared; the message has what was measured and what would do."""
 
 
 class ParameterError(InputError):

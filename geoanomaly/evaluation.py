@@ -1,8 +1,8 @@
 """How good a heatmap is against labels: ranking measures first, then what the mask does.
 
 Anomalies are rare, so average precision is only readable beside the prevalence
-(what a random ranking would reach), and accuracy is not reported at all. Everything
-comes from one sort of the labelled pixels. No torch here.
+(what a random ranking would reach), and accuracy is not reported at all. `ranking` has
+the measures, `objects` those of whole objects, `bootstrap` the intervals. No torch here.
 """
 
 from __future__ import annotations
@@ -15,46 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoanomaly.bootstrap import CONFIDENCE, MIN_ANOMALOUS_BLOCKS, Interval, Intervals, Resampled
+from geoanomaly.bootstrap import resample as resample_blocks
 from geoanomaly.errors import SceneError
+from geoanomaly.objects import MIN_OBJECT, Match, Objects, match_objects
+from geoanomaly.ranking import Curves, Operation, Ranking
 
 ANOMALOUS = 1
 NORMAL = 0
-CURVE_POINTS = 2000
 
 FloatMap = NDArray[np.floating[Any]]
 LabelMap = NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What a threshold does: a pixel is called anomalous where score >= threshold.
-
-    false_alarm_rate: share of normal pixels called anomalous. Precision is 0 where
-    nothing is called anomalous. tn, fp, fn, tp: pixels.
-    """
-
-    threshold: float
-    precision: float
-    recall: float
-    f1: float
-    false_alarm_rate: float
-    tn: int
-    fp: int
-    fn: int
-    tp: int
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Points of the PR and ROC curves, from the highest threshold to the lowest.
-
-    All (n,) float64, n at most `CURVE_POINTS` or so: a picture needs no more.
-    """
-
-    threshold: NDArray[np.float64]
-    precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    false_alarm_rate: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,9 +36,10 @@ class Evaluation:
     because the score is NaN; prevalence: share of anomalous among the labelled, the
     average precision of a random score. recall_at_*: recall at the lowest threshold
     that raises false alarms on no more than 1 % or 5 % of the normal pixels.
-    shipped: at the threshold that the heatmap was published with; None = no threshold.
-    oracle_best_f1: at the threshold of the best F1, which only the labels reveal: no
-    user can reach it on purpose.
+    shipped, objects: at the threshold that the heatmap was published with; None = no
+    threshold. oracle_best_f1: at the threshold of the best F1, which only the labels
+    reveal: no user can reach it on purpose.
+    resampled: by blocks; None where too few blocks have anomalies.
     """
 
     n_labelled: int
@@ -79,15 +51,23 @@ class Evaluation:
     recall_at_5pct_false_alarms: float
     shipped: Operation | None
     oracle_best_f1: Operation
+    objects: Objects | None
     curves: Curves = field(compare=False, repr=False)
+    resampled: Resampled | None = field(compare=False, repr=False)
     notes: tuple[str, ...] = ()
 
+    @property
+    def intervals(self) -> Intervals | None:
+        return None if self.resampled is None else self.resampled.intervals()
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the curves."""
-        keys = [key for key in self.__dataclass_fields__ if key != "curves"]
+        """JSON-ready, without the curves and the resamples."""
+        hidden = ("curves", "resampled")
+        keys = [key for key in self.__dataclass_fields__ if key not in hidden]
         values = {key: getattr(self, key) for key in keys}
-        values["shipped"] = None if self.shipped is None else asdict(self.shipped)
-        values["oracle_best_f1"] = asdict(self.oracle_best_f1)
+        values["intervals"] = self.intervals
+        for key in ("shipped", "oracle_best_f1", "objects", "intervals"):
+            values[key] = None if values[key] is None else asdict(values[key])
         values["notes"] = list(self.notes)
         return values
 
@@ -96,11 +76,16 @@ class Evaluation:
 
     def as_table(self) -> str:
         """Lines for a terminal, average precision and prevalence first."""
+        spread = self.intervals
+        spans = [""] * 3
+        if spread is not None:
+            each = (spread.average_precision, spread.roc_auc, spread.recall_at_1pct_false_alarms)
+            spans = [_range(span) for span in each]
         lines = [
-            f"average precision     {self.average_precision:8.4f}",
+            f"average precision     {self.average_precision:8.4f}{spans[0]}",
             f"prevalence            {self.prevalence:8.4f}   (what a random score would reach)",
-            f"ROC AUC               {self.roc_auc:8.4f}",
-            f"recall at 1 % f.a.    {self.recall_at_1pct_false_alarms:8.4f}",
+            f"ROC AUC               {self.roc_auc:8.4f}{spans[1]}",
+            f"recall at 1 % f.a.    {self.recall_at_1pct_false_alarms:8.4f}{spans[2]}",
             f"recall at 5 % f.a.    {self.recall_at_5pct_false_alarms:8.4f}",
             f"labelled pixels       {self.n_labelled:8d}   "
             f"({self.n_no_score} more have no score and are left out)",
@@ -109,8 +94,10 @@ class Evaluation:
             "      tn       fp       fn       tp",
         ]
         if self.shipped is not None:
-            lines.append(_row("shipped", self.shipped))
-        lines.append(_row("best F1 (oracle)", self.oracle_best_f1))
+            lines.append(_operation_row("shipped", self.shipped))
+        lines.append(_operation_row("best F1 (oracle)", self.oracle_best_f1))
+        lines += [] if self.objects is None else ["", *_object_lines(self.objects)]
+        lines += ["", _about_intervals(spread)]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
@@ -119,135 +106,57 @@ def evaluate(
     label: LabelMap,
     *,
     threshold: float | None = None,
+    min_object: int = MIN_OBJECT,
+    block: int | None = None,
     notes: tuple[str, ...] = (),
 ) -> Evaluation:
     """Judge `score` (y, x), NaN = nodata, by `label` (y, x).
 
     label: 1 anomalous, 0 normal, anything else unlabelled. threshold: the one that the
-    heatmap was published with, in units of the score. Raises SceneError (field "label")
-    when the shapes differ, or when no pixel, or only one kind of pixel, is both labelled
-    and scored. Sorts the labelled pixels once.
+    heatmap was published with, in units of the score. min_object: smaller objects are
+    left out, in pixels. block: side of the bootstrap's blocks in pixels, None = see
+    `bootstrap.default_block`. Raises SceneError (field "label") when the shapes differ, or
+    when no pixel, or only one kind of pixel, is both labelled and scored. Sorts the
+    labelled pixels once; needs about 20 bytes a pixel beside what it is given.
     """
     if score.shape != label.shape:
         raise SceneError(
             f"The label has shape {label.shape} and the heatmap {score.shape}; they must be equal.",
             field="label",
         )
-    labelled = (label == ANOMALOUS) | (label == NORMAL)
-    scored = labelled & ~np.isnan(score)
-    values = score[scored]
-    anomalous = label[scored] == ANOMALOUS
-    left_out = int(labelled.sum()) - values.size
-    _require_both_kinds(anomalous, left_out)
-    counts = _count(values, anomalous)
-    oracle = int(np.argmax(counts.f1))
+    scored = ~np.isnan(score)
+    anomalous, normal = (label == ANOMALOUS), (label == NORMAL)
+    n_labelled = int(anomalous.sum()) + int(normal.sum())
+    anomalous &= scored
+    normal &= scored
+    ranking = Ranking.of(score[anomalous], score[normal])
+    positives, negatives = ranking.anomalous.size, ranking.normal.size
+    left_out = n_labelled - positives - negatives
+    _require_both_kinds(positives, negatives, left_out)
+    objects = None
+    if threshold is not None:
+        called = score >= ranking.limit(threshold)  # NaN is never called
+        objects = match_objects(anomalous, called, anomalous | normal, min_object)
     return Evaluation(
-        n_labelled=int(values.size),
+        n_labelled=positives + negatives,
         n_no_score=left_out,
-        prevalence=float(anomalous.mean()),
-        average_precision=counts.average_precision,
-        roc_auc=counts.roc_auc,
-        recall_at_1pct_false_alarms=counts.recall_at(0.01),
-        recall_at_5pct_false_alarms=counts.recall_at(0.05),
-        shipped=None if threshold is None else counts.at(threshold),
-        oracle_best_f1=counts.at(float(counts.threshold[oracle])),
-        curves=counts.curves(),
+        prevalence=positives / (positives + negatives),
+        average_precision=ranking.average_precision,
+        roc_auc=ranking.roc_auc,
+        recall_at_1pct_false_alarms=ranking.recall_at(0.01),
+        recall_at_5pct_false_alarms=ranking.recall_at(0.05),
+        shipped=None if threshold is None else ranking.at(threshold),
+        oracle_best_f1=ranking.best_f1(),
+        objects=objects,
+        curves=ranking.curves(),
+        resampled=resample_blocks(
+            score, anomalous, normal, ranking, threshold=threshold, block=block
+        ),
         notes=notes,
     )
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """Cumulative counts for each distinct score, from the highest down.
-
-    tp, fp: (n,) pixels with a score of at least threshold (n,).
-    """
-
-    threshold: FloatMap
-    tp: NDArray[np.int64]
-    fp: NDArray[np.int64]
-
-    @property
-    def positives(self) -> int:
-        return int(self.tp[-1])
-
-    @property
-    def negatives(self) -> int:
-        return int(self.fp[-1])
-
-    @property
-    def precision(self) -> NDArray[np.float64]:
-        return np.asarray(self.tp / (self.tp + self.fp), dtype=np.float64)
-
-    @property
-    def recall(self) -> NDArray[np.float64]:
-        return np.asarray(self.tp / self.positives, dtype=np.float64)
-
-    @property
-    def false_alarm_rate(self) -> NDArray[np.float64]:
-        return np.asarray(self.fp / self.negatives, dtype=np.float64)
-
-    @property
-    def f1(self) -> NDArray[np.float64]:
-        return np.asarray(2 * self.tp / (self.tp + self.fp + self.positives), dtype=np.float64)
-
-    @property
-    def average_precision(self) -> float:
-        """The step-wise area under the PR curve, as scikit-learn defines it."""
-        return float((np.diff(self.recall, prepend=0.0) * self.precision).sum())
-
-    @property
-    def roc_auc(self) -> float:
-        recall = np.concatenate([[0.0], self.recall])
-        return float(np.trapezoid(recall, np.concatenate([[0.0], self.false_alarm_rate])))
-
-    def recall_at(self, rate: float) -> float:
-        """The best recall of any threshold with at most this false-alarm rate."""
-        last = int(np.searchsorted(self.false_alarm_rate, rate, side="right")) - 1
-        return float(self.recall[last]) if last >= 0 else 0.0
-
-    def at(self, threshold: float) -> Operation:
-        # Compared in the score's own precision: a float64 threshold just above a
-        # float32 score must not lose the pixels that have exactly that score.
-        limit = self.threshold.dtype.type(threshold)
-        last = int(np.searchsorted(-self.threshold, -limit, side="right")) - 1
-        tp, fp = (int(self.tp[last]), int(self.fp[last])) if last >= 0 else (0, 0)
-        return Operation(
-            threshold=float(threshold),
-            precision=tp / (tp + fp) if tp + fp else 0.0,
-            recall=tp / self.positives,
-            f1=2 * tp / (tp + fp + self.positives),
-            false_alarm_rate=fp / self.negatives,
-            tn=self.negatives - fp,
-            fp=fp,
-            fn=self.positives - tp,
-            tp=tp,
-        )
-
-    def curves(self) -> Curves:
-        """At most about `CURVE_POINTS` points, even along the recall and the false alarms."""
-        travelled = self.recall + self.false_alarm_rate
-        stops = np.searchsorted(travelled, np.linspace(0, 2, CURVE_POINTS))
-        keep = np.unique(np.clip([0, *stops], 0, self.tp.size - 1))
-        return Curves(
-            self.threshold[keep].astype(np.float64),
-            self.precision[keep],
-            self.recall[keep],
-            self.false_alarm_rate[keep],
-        )
-
-
-def _count(values: FloatMap, anomalous: NDArray[np.bool_]) -> _Counts:
-    order = np.argsort(-values, kind="stable")
-    ranked, hits = values[order], np.cumsum(anomalous[order], dtype=np.int64)
-    # The last pixel of each run of equal scores: ties are called together.
-    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), ranked.size - 1)
-    return _Counts(ranked[last], hits[last], last + 1 - hits[last])
-
-
-def _require_both_kinds(anomalous: NDArray[np.bool_], left_out: int) -> None:
-    positives = int(anomalous.sum())
-    negatives = anomalous.size - positives
+def _require_both_kinds(positives: int, negatives: int, left_out: int) -> None:
     if positives and negatives:
         return
     raise SceneError(
@@ -258,7 +167,11 @@ def _require_both_kinds(anomalous: NDArray[np.bool_], left_out: int) -> None:
     )
 
 
-def _row(name: str, operation: Operation) -> str:
+def _range(span: Interval) -> str:
+    return f"   [{span.low:.4f}, {span.high:.4f}]"
+
+
+def _operation_row(name: str, operation: Operation) -> str:
     o = operation
     return (
         f"{name:18s} {o.threshold:9.4g} {o.precision:13.4f} {o.recall:7.4f} {o.f1:6.4f} "
@@ -266,7 +179,45 @@ def _row(name: str, operation: Operation) -> str:
     )
 
 
-def evaluate_files(heatmap: Path, label: Path, *, threshold: float | None = None) -> Evaluation:
+def _object_lines(objects: Objects) -> list[str]:
+    title = f"objects >= {objects.min_object} px"
+    return [
+        f"{title:28s} precision  recall   right of called   found of labelled",
+        _object_row("any overlap", objects.any_overlap, objects),
+        _object_row("IoU >= 0.5", objects.iou_half, objects),
+    ]
+
+
+def _object_row(name: str, match: Match, objects: Objects) -> str:
+    return (
+        f"{name:28s} {_share(match.precision):>9s} {_share(match.recall):>7s} "
+        f"{match.right:7d} of {objects.called:<6d} {match.found:8d} of {objects.labelled}"
+    )
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.4f}"
+
+
+def _about_intervals(spread: Intervals | None) -> str:
+    if spread is None:
+        few = MIN_ANOMALOUS_BLOCKS
+        return f"no intervals: fewer than {few} of the bootstrap's blocks have anomalies"
+    f1 = f"; F1 at the shipped threshold{_range(spread.f1)}" if spread.f1 else ""
+    return (
+        f"[..]: {CONFIDENCE:.0%} of draws of {spread.blocks} blocks of {spread.block} px, "
+        f"{spread.anomalous_blocks} of them with anomalies{f1}"
+    )
+
+
+def evaluate_files(
+    heatmap: Path,
+    label: Path,
+    *,
+    threshold: float | None = None,
+    min_object: int = MIN_OBJECT,
+    block: int | None = None,
+) -> Evaluation:
     """Judge heatmap.tif by a label raster or by polygons; see `label_files` for what those may be.
 
     threshold: surprise; None = the one the heatmap was published with, or 2 where it
@@ -283,5 +234,7 @@ def evaluate_files(heatmap: Path, label: Path, *, threshold: float | None = None
         scores.values,
         labels.values,
         threshold=limit if threshold is None else threshold,
+        min_object=min_object,
+        block=block,
         notes=notes,
     )

@@ -14,9 +14,11 @@ from geoanomaly.inputs import FIELDS, Inputs, open_inputs, open_normal, require_
 from geoanomaly.models import ModelCard, read_card
 from geoanomaly.sensors import sensor_named
 from geoanomaly.settings import Settings
-from geoanomaly.types import JobSpec, Price, Process, Scene
+from geoanomaly.timeline import HISTORY, MIN_HISTORY
+from geoanomaly.types import IGNORABLE, JobSpec, Price, Process, Scene
 
 TILE_SIZES = (32, 4096)
+TILE_STEP = 32  # tiles begin where the strides of the networks do
 MAX_SEED = 2**63 - 1  # what torch's generators take
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -38,6 +40,8 @@ def check(spec: JobSpec, settings: Settings) -> Price:
         )
     for opened in inputs:
         _require_valid(opened, fields)
+        for earlier in opened.history:
+            _require_valid(earlier, ("history",))
     notes = tuple(note for each in inputs for note in each.notes)
     tiles = len(inputs[-1].tiles(spec.tile_size or settings.tile_size, 0))
     return Price(pixels, tiles, (height, width), inputs[-1].scenes[-1].sensor.name, notes)
@@ -79,6 +83,7 @@ def _check_parameters(spec: JobSpec) -> None:
     if spec.sensor is not None:
         sensor_named(spec.sensor)
     _check_count(spec)
+    _check_history(spec)
     _check_detector(spec)
     if not 1e-6 <= spec.false_alarm_rate <= 0.5:
         raise ParameterError(
@@ -87,11 +92,20 @@ def _check_parameters(spec: JobSpec) -> None:
             field="false_alarm_rate",
         )
     low, high = TILE_SIZES
-    if spec.tile_size is not None and not low <= spec.tile_size <= high:
+    size = spec.tile_size
+    if size is not None and (not low <= size <= high or size % TILE_STEP):
         raise ParameterError(
-            f"The tile size is {spec.tile_size}, it must lie in {low} to {high} pixels.",
+            f"The tile size is {size}, it must be a multiple of {TILE_STEP} in {low} to {high} "
+            "pixels.",
             field="tile_size",
         )
+    for name in spec.ignore:
+        if name not in IGNORABLE:
+            raise ParameterError(
+                f"{name!r} cannot be ignored by name, only {', '.join(IGNORABLE)}. Give anything "
+                "else as a mask.",
+                field="ignore",
+            )
     if not 0 <= spec.seed <= MAX_SEED:
         raise ParameterError(
             f"The seed is {spec.seed}, it must lie in 0 to {MAX_SEED}.", field="seed"
@@ -115,6 +129,26 @@ def _check_count(spec: JobSpec) -> None:
             f"{spec.process} takes {' and '.join(fields)}, {len(spec.scenes)} scenes were given.",
             field=fields[-1],
         )
+
+
+def _check_history(spec: JobSpec) -> None:
+    if spec.history and spec.process is not Process.DETECT_CHANGE:
+        raise ParameterError(
+            "A history tells what change is normal: give a before scene too, or leave it out.",
+            field="history",
+        )
+    needed = spec.detector == HISTORY
+    if (spec.history or needed) and len(spec.history) < MIN_HISTORY:
+        count = len(spec.history)
+        raise ParameterError(
+            f"{'Detector history' if needed else 'A history'} needs at least {MIN_HISTORY} earlier "
+            f"scenes of the place beside the before scene, {count} {_were(count)} given.",
+            field="history",
+        )
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _check_detector(spec: JobSpec) -> None:

@@ -38,27 +38,27 @@ class HeatmapFile:
 class LabelFile:
     """A label raster as it is on disk; fields as in `HeatmapFile` and `Labels`."""
 
-    values: NDArray[np.int16]
+    values: NDArray[np.uint8]
     crs: CRS | None
     transform: Affine
 
 
 @dataclass(frozen=True)
 class Labels:
-    """values: (y, x) int16 on the heatmap's grid, 255 unlabelled; notes: what was done to them."""
+    """values: (y, x) uint8 on the heatmap's grid, 255 unlabelled; notes: what was done to them."""
 
-    values: NDArray[np.int16]
+    values: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
 
 
-def read_heatmap(path: Path) -> HeatmapFile:
-    """Band 1 of a heatmap. Raises SceneError (field "heatmap") if it cannot be read."""
+def read_heatmap(path: Path, *, field: str = "heatmap") -> HeatmapFile:
+    """Band 1 of a heatmap. Raises SceneError with that field if it cannot be read."""
     try:
         with rasterio.open(path) as file:
             values = file.read(1, masked=True).astype(np.float32).filled(np.nan)
             return HeatmapFile(values, file.crs, file.transform)
     except RasterioError as error:
-        raise _unreadable(path, "heatmap", error) from error
+        raise _unreadable(path, field, error) from error
 
 
 def read_labels(path: Path, heatmap: HeatmapFile) -> Labels:
@@ -122,11 +122,13 @@ def _number(text: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _fill(labels: Any) -> NDArray[np.int16]:
+def _fill(labels: Any) -> NDArray[np.uint8]:
     """Only 0 and 1 survive; other values, fractions and masked pixels become unlabelled."""
     values, masked = np.ma.getdata(labels), np.ma.getmaskarray(labels)
     known = ~masked & ((values == 0) | (values == 1))
-    return np.where(known, values == 1, UNLABELLED).astype(np.int16)
+    filled = np.full(values.shape, UNLABELLED, np.uint8)
+    filled[known] = values[known] == 1
+    return filled
 
 
 def _match(path: Path, label: LabelFile, heatmap: HeatmapFile) -> Labels:
@@ -144,7 +146,7 @@ def _match(path: Path, label: LabelFile, heatmap: HeatmapFile) -> Labels:
     same = label.transform.almost_equals(heatmap.transform, 1e-6) and label.crs == heatmap.crs
     if same and label.values.shape == shape:
         return Labels(label.values)
-    resampled = np.full(shape, UNLABELLED, np.int16)
+    resampled = np.full(shape, UNLABELLED, np.uint8)
     reproject(
         label.values,
         resampled,
@@ -184,16 +186,17 @@ def _read_polygons(path: Path, heatmap: HeatmapFile) -> Labels:
         if geometry is not None and geometry.geom_type in ("Polygon", "MultiPolygon")
     ]
     shape = heatmap.values.shape
-    values = np.zeros(shape, np.int16)
+    values = np.zeros(shape, np.uint8)
     if polygons:
-        values = rasterize(polygons, out_shape=shape, transform=heatmap.transform, dtype=np.int16)
+        values = rasterize(polygons, out_shape=shape, transform=heatmap.transform, dtype=np.uint8)
     if not values.any():
         raise _no_overlap(path)
     return Labels(values, (f"{len(polygons)} polygons are anomalous, the rest is normal.",))
 
 
 def _unreadable(path: Path, field: str, error: Exception) -> SceneError:
-    return SceneError(f"The {field} {path} cannot be read: {error}", field=field)
+    noun = "label" if field == "label" else "heatmap"
+    return SceneError(f"The {noun} {path} cannot be read: {error}", field=field)
 
 
 def _no_overlap(path: Path) -> SceneError:

@@ -8,6 +8,7 @@ scene below.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 RGBA = tuple[int, int, int, int]
@@ -34,6 +35,11 @@ RAMP: tuple[Step, ...] = (
 )
 
 UNIT = "surprise: -log10 of the share of normal pixels that score as high"
+
+
+def caution(reasons: Sequence[str]) -> str:
+    """What stands beside a map that is not to be trusted as it stands; empty for others."""
+    return f"Doubtful: {' '.join(reasons)}" if reasons else ""
 
 
 def colormap() -> list[tuple[tuple[float, float], RGBA]]:

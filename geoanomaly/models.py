@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import load, save
 
+from geoanomaly import calibration as calibrations
 from geoanomaly.calibration import Calibration
 from geoanomaly.detectors import detector_named
 from geoanomaly.errors import UnknownModelError
@@ -105,7 +106,7 @@ def load_model(folder: Path) -> Model:
         raise UnknownModelError(f"{card.name} (its weights are damaged: train it again)")
     family = detector_named(card.detector).family()
     detector = family.restore(State(card.config, load(data)))
-    return Model(detector, Calibration(**card.calibration), card)
+    return Model(detector, calibrations.restore(card.calibration), card)
 
 
 def read_card(models_dir: Path, name: str) -> ModelCard:

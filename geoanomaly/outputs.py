@@ -34,9 +34,13 @@ _MASK_COLOURS = {0: (0, 0, 0, 0), 1: (240, 59, 32, 255), _MASK_NODATA: (0, 0, 0,
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where the mask begins: expected share of normal pixels above, and the surprise that means."""
+    """Where the mask begins: expected share of normal pixels above, and the surprise that means.
+
+    basis: what the expectation rests on, `Calibration.basis`.
+    """
 
     false_alarm_rate: float
+    basis: str
 
     @property
     def surprise(self) -> float:
@@ -46,11 +50,23 @@ class Threshold:
         return {
             "GEOANOMALY_THRESHOLD": f"{self.surprise:.6f}",
             "GEOANOMALY_FALSE_ALARM_RATE": f"{self.false_alarm_rate:g}",
+            "GEOANOMALY_CALIBRATION": self.basis,
         }
 
 
-def write_rasters(out: Path, store: TileStore, grid: TileGrid, threshold: Threshold) -> None:
-    """`heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above the threshold)."""
+def write_rasters(out: Path, store: TileStore, grid: TileGrid, threshold: Threshold) -> int:
+    """`heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above the threshold).
+
+    The answer is how many pixels have a value.
+    """
+    scored = 0
+
+    def masked() -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
+        nonlocal scored
+        for tile, core in _cores(store, grid):
+            scored += int(np.isfinite(core).sum())
+            yield tile, _above(core, threshold)
+
     surprise = CogProfile("float32", np.nan, UNIT, tags=threshold.tags())
     mask = CogProfile(
         "uint8",
@@ -61,12 +77,8 @@ def write_rasters(out: Path, store: TileStore, grid: TileGrid, threshold: Thresh
         colormap=_MASK_COLOURS,
     )
     write_cog(out / HEATMAP, grid.geobox, surprise, _cores(store, grid))
-    write_cog(
-        out / MASK,
-        grid.geobox,
-        mask,
-        ((tile, _above(core, threshold)) for tile, core in _cores(store, grid)),
-    )
+    write_cog(out / MASK, grid.geobox, mask, masked())
+    return scored
 
 
 def _cores(store: TileStore, grid: TileGrid) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
@@ -135,10 +147,10 @@ def write_style(out: Path) -> None:
         partial.write_text(text)
 
 
-def write_preview(out: Path, inputs: Inputs, threshold: Threshold) -> None:
-    """`preview.png`: the scene beside itself under the heatmap, with the legend."""
+def write_preview(out: Path, inputs: Inputs, threshold: Threshold, doubt: str = "") -> None:
+    """`preview.png`: the scene beside itself under the heatmap, with the legend and any doubt."""
     with whole_file(out / "preview.png") as partial:
-        draw_preview(partial, inputs, out / HEATMAP, threshold.surprise)
+        draw_preview(partial, inputs, out / HEATMAP, threshold.surprise, threshold.basis, doubt)
 
 
 def write_item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> None:

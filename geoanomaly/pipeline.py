@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,28 @@ import numpy as np
 
 from geoanomaly import __version__, compute, outputs, sampling
 from geoanomaly.anomalies import MIN_PIXELS, trace
-from geoanomaly.calibration import calibrate, sample_scores
+from geoanomaly.calibration import AsScored, Calibration, calibrate, sample_scores
+from geoanomaly.comparability import Comparability, compared
 from geoanomaly.detectors import chosen_detector
 from geoanomaly.detectors.base import FitOptions
 from geoanomaly.errors import SceneError, TileError
+from geoanomaly.history import calibrated, stacked
 from geoanomaly.inputs import MIN_VALID_PIXELS, Inputs, open_inputs, open_normal
 from geoanomaly.intake import check_model_fits
+from geoanomaly.legend import caution
 from geoanomaly.models import CARD, WEIGHTS, Model, load_model, make_model, save_model
 from geoanomaly.outputs import OUTPUTS, Threshold
 from geoanomaly.progress import Pace
 from geoanomaly.sampling import Sample
 from geoanomaly.settings import Settings
+from geoanomaly.timeline import HISTORY
 from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult, Setting
 from tiling.grid import TileGrid
 from tiling.runner import TileFailedError, run_tiles
 from tiling.scratch import TileStore
 from tiling.types import Tile
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -54,25 +61,45 @@ def _detect(
     clock = _Clock()
     with clock.step("reading"):
         report(Progress("reading", 0, "opening the scenes"))
-        inputs = open_inputs(spec)
+        inputs, comparability = _open(spec, scratch, report)
     with clock.step("fitting"):
-        model = _model_for(spec, inputs, scratch, settings, report)
+        # What the detector sees: two dates of the place, or all of them.
+        seen = stacked(inputs) if spec.detector == HISTORY else inputs
+        model = _model_for(spec, seen, scratch, settings, report)
     with clock.step("scoring"):
         grid = inputs.tiles(spec.tile_size or settings.tile_size, model.detector.halo)
         store = TileStore(scratch / "surprise.zarr")
         store.create(grid)
         # A cluster's workers have processors of their own: what travels to them stays on the CPU.
         scorer = model if settings.dask_scheduler else model.to(compute.device())
-        _score(ScoreTile(inputs, scorer, store), grid, settings, report)
+        _score(ScoreTile(seen, scorer, store), grid, settings, report)
     with clock.step("writing"):
         out.mkdir(parents=True, exist_ok=True)
-        threshold = Threshold(spec.false_alarm_rate)
-        anomalies = _publish(out, inputs, store, grid, threshold, report)
+        threshold = Threshold(spec.false_alarm_rate, model.calibration.basis)
+        doubt = caution(comparability.reasons) if comparability else ""
+        anomalies, scored = _publish(out, inputs, store, grid, threshold, doubt, report)
     run_report = _describe(spec, inputs, model, grid, threshold, anomalies, clock)
+    run_report["valid"] = _valid(inputs, grid, scored)
+    if comparability:
+        _add_comparability(run_report, comparability)
     outputs.write_item(out, inputs, run_report["stac"])
     outputs.write_run(out, run_report)
-    report(Progress("done", 100, f"{len(anomalies)} anomalies"))
+    report(Progress("done", 100, f"{len(anomalies)} anomalies{doubt and f'. {doubt}'}"))
     return RunResult(OUTPUTS, run_report)
+
+
+def _open(spec: JobSpec, scratch: Path, report: Report) -> tuple[Inputs, Comparability | None]:
+    """The scenes, the before scene moved onto the after scene where that was found right."""
+    inputs = open_inputs(spec)
+    if spec.process is not Process.DETECT_CHANGE:
+        return inputs, None
+    report(Progress("reading", 0, "comparing the dates"))
+    found = compared(inputs, scratch / "comparability.json", seed=spec.seed, anyway=spec.anyway)
+    for line in (f"dates {found.verdict}", *found.reasons, *found.notes):
+        log.info("%s", line)
+    if found.evidence.moved != (0.0, 0.0):
+        inputs = open_inputs(spec, found.evidence.moved)
+    return replace(inputs, notes=inputs.notes + found.notes), found
 
 
 def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> RunResult:
@@ -150,6 +177,7 @@ def _model_for(
         sensor=info.sensor.name,
         bands=info.band_names,
         end=40.0,
+        place=inputs,
     )
     save_model(model, kept)
     # What was written is what is used: a restarted job then scores with the same bits.
@@ -167,17 +195,30 @@ def _fit(
     sensor: str,
     bands: tuple[str, ...],
     end: float,
+    place: Inputs | None = None,
 ) -> Model:
+    """place: what is scored, whose history calibrates where it has one."""
     if sample.pixels < MIN_VALID_PIXELS:
         raise SceneError(
             f"{sample.pixels:,} valid pixels were found to learn from, {MIN_VALID_PIXELS:,} are "
             "needed. Check nodata, the area and the excluded polygons.",
             field="aoi" if spec.aoi else "scenes",
         )
-    options = FitOptions(setting, spec.seed, report, end=end)
-    detector = chosen_detector(spec.process, family).family().fit(sample, options)
-    report(Progress("calibrating", end, "scoring the sample"))
-    calibration = calibrate(sample_scores(detector, sample))
+    known = place is not None and bool(place.history)
+    fitted = end / 2 if known else end
+    options = FitOptions(setting, spec.seed, report, end=fitted)
+    maker = chosen_detector(spec.process, family).family()
+    detector = maker.fit(sample, options)
+    report(Progress("calibrating", fitted, "scoring the sample"))
+    estimate = (
+        AsScored(sample.pixels)
+        if detector.calibrated
+        else calibrate(sample_scores(detector, sample))
+    )
+    calibration: Calibration = estimate
+    if place is not None and known:
+        rest = replace(options, start=fitted, end=end)
+        calibration = calibrated(place, detector, maker, estimate, rest)
     return make_model(
         detector,
         calibration,
@@ -239,16 +280,33 @@ def _publish(
     store: TileStore,
     grid: TileGrid,
     threshold: Threshold,
+    doubt: str,
     report: Report,
-) -> list[Anomaly]:
+) -> tuple[list[Anomaly], int]:
+    """Everything but what describes the run; the anomalies, and how many pixels have a score."""
     report(Progress("writing", 90, "heatmap and mask"))
-    outputs.write_rasters(out, store, grid, threshold)
+    scored = outputs.write_rasters(out, store, grid, threshold)
     report(Progress("writing", 95, "anomalies"))
     anomalies = trace(out / outputs.HEATMAP, out / outputs.MASK)
     outputs.write_vectors(out, anomalies, inputs.geobox.crs)
     outputs.write_style(out)
-    outputs.write_preview(out, inputs, threshold)
-    return anomalies
+    outputs.write_preview(out, inputs, threshold, doubt)
+    return anomalies, scored
+
+
+def _valid(inputs: Inputs, grid: TileGrid, scored: int) -> dict[str, Any]:
+    """How much of the area has a score: what is nodata, masked or ignored has none."""
+    area = sum(int(inputs.inside(tile).sum()) for tile in grid)
+    share = round(scored / area, 4)
+    log.info("%.1f %% of the area's %d pixels are valid", 100 * share, area)
+    return {"pixels": scored, "share": share}
+
+
+def _add_comparability(run_report: dict[str, Any], found: Comparability) -> None:
+    run_report["comparability"] = found.to_json()
+    run_report["stac"]["geoanomaly:comparability"] = found.verdict.value
+    if found.reasons:
+        run_report["stac"]["geoanomaly:comparability_reasons"] = list(found.reasons)
 
 
 def _describe(
@@ -268,7 +326,7 @@ def _describe(
         "geoanomaly:detector": card.detector,
         "geoanomaly:threshold": threshold.surprise,
         "geoanomaly:false_alarm_rate": threshold.false_alarm_rate,
-        "geoanomaly:calibration": "estimate, without history of the place",
+        "geoanomaly:calibration": model.calibration.basis,
     }
     return {
         "spec": spec.to_json(),
@@ -278,8 +336,10 @@ def _describe(
                 "sha256": _sha256(Path(info.scene.href)),
                 "sensor": info.sensor.name,
                 "bands": info.band_names,
+                "mask": info.scene.mask and info.scene.mask.href,
+                "mask_sha256": info.scene.mask and _sha256(Path(info.scene.mask.href)),
             }
-            for info in inputs.scenes
+            for info in (*inputs.scenes, *(each.scenes[0] for each in inputs.history))
         ],
         "notes": inputs.notes,
         "grid": {
@@ -293,9 +353,10 @@ def _describe(
         "model": {
             "name": spec.model,
             "detector": card.detector,
+            "choice": list(card.config.get("choice", ())),
             "digest": card.digest,
             "calibration": dict(card.calibration),
-            "calibration_kind": "estimate without labels or history",
+            "calibration_kind": model.calibration.basis,
         },
         "threshold": {
             "false_alarm_rate": threshold.false_alarm_rate,

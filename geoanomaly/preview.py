@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,16 @@ from geoanomaly.legend import RAMP, RGBA
 from geoanomaly.sensors import display_bands
 
 MAX_SIDE = 1024
+DOUBT_COLUMNS = 42
 
 
-def draw_preview(path: Path, inputs: Inputs, heatmap: Path, threshold: float) -> None:
-    """A PNG of at most two squares of `MAX_SIDE` px and a legend."""
+def draw_preview(
+    path: Path, inputs: Inputs, heatmap: Path, threshold: float, basis: str, doubt: str = ""
+) -> None:
+    """A PNG of at most two squares of `MAX_SIDE` px and a legend, with any doubt below it.
+
+    basis: what the shares of the legend rest on.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -47,10 +54,13 @@ def draw_preview(path: Path, inputs: Inputs, heatmap: Path, threshold: float) ->
         handles=patches,
         loc="center right",
         fontsize=7,
-        title=f"surprise (threshold {threshold:.2g})",
+        title=f"surprise (threshold {threshold:.2g})\n{fill(basis, DOUBT_COLUMNS)}",
         title_fontsize=7,
         frameon=False,
     )
+    if doubt:
+        text = fill(doubt, DOUBT_COLUMNS)
+        figure.text(0.99, 0.03, text, ha="right", va="bottom", fontsize=6, color="#b00020")
     figure.subplots_adjust(
         left=0.01, right=1 - 2.2 / figure.get_figwidth(), bottom=0.01, top=0.92, wspace=0.02
     )

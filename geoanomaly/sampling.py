@@ -38,6 +38,15 @@ class Sample:
     def pixels(self) -> int:
         return int(self.core.sum())
 
+    def cropped(self, halo: int) -> Sample:
+        """The same windows with less halo, at least `halo`; whole strides of 16 px are cut."""
+        cut = max(self.halo - halo, 0) // 16 * 16
+        if not cut:
+            return self
+        inner = (..., slice(cut, -cut), slice(cut, -cut))
+        batches = tuple(TileBatch(each.data[inner], each.valid[inner]) for each in self.batches)
+        return Sample(batches, self.core[inner], self.halo - cut)
+
 
 def draw(
     inputs: Inputs,

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from geoanomaly.areas import crs_name
 from geoanomaly.errors import SceneError
-from geoanomaly.sensors import Sensor, guess_sensor, sensor_named, standard_names
+from geoanomaly.sensors import Sensor, flag_kind, guess_sensor, sensor_named, standard_names
 from geoanomaly.types import Scene
 from tiling.source import RasterSource
 
@@ -28,6 +28,7 @@ class SceneInfo:
     """A scene after a look at its file.
 
     source: its data bands (without alpha), in physical units, on its own grid.
+    flag_bands: (1-based index, entry of `FLAG_BANDS`) of bands that are masks, not data.
     """
 
     scene: Scene
@@ -36,6 +37,7 @@ class SceneInfo:
     geobox: GeoBox
     source: RasterSource
     notes: tuple[str, ...] = ()
+    flag_bands: tuple[tuple[int, str], ...] = ()
 
     @property
     def georeferenced(self) -> bool:
@@ -59,13 +61,19 @@ def inspect(scene: Scene, *, field: str, sensor: str | None = None) -> SceneInfo
 def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> SceneInfo:
     if not raster.count:
         raise SceneError(_no_bands(scene.href, raster.subdatasets), field=field)
-    bands = _data_bands(raster, chosen)
-    dtype = raster.dtypes[0]
+    flags = _flag_bands(raster)
+    bands = _data_bands(raster, chosen, flags)
+    if not bands:
+        raise SceneError(
+            f"{scene.href} has no data, only {flags[0][1]}. Give it as the mask of a scene.",
+            field=field,
+        )
+    dtype = raster.dtypes[bands[0] - 1]
     if np.dtype(dtype).kind == "c":
         raise SceneError(f"{scene.href} has complex pixels ({dtype}). Give amplitude.", field=field)
     descriptions = standard_names([raster.descriptions[i - 1] for i in bands])
     geobox = GeoBox(raster.shape, raster.transform, raster.crs)
-    alpha = len(bands) < raster.count
+    alpha = len(bands) + len(flags) < raster.count
     name = chosen or guess_sensor(descriptions, dtype, metres(geobox), alpha=alpha)
     found = sensor_named(name)
     plural = "s" if len(bands) > 1 else ""
@@ -75,22 +83,29 @@ def _inspect_open(scene: Scene, raster: Any, chosen: str | None, field: str) -> 
     source = RasterSource(
         str(scene.href), bands, nodata=_nodata(raster, found, dtype), scale=scale, offset=offset
     )
-    return SceneInfo(scene, found, names, geobox, source, notes)
+    return SceneInfo(scene, found, names, geobox, source, notes, flags)
 
 
-def _data_bands(raster: Any, chosen: str | None) -> tuple[int, ...]:
-    """All bands but a true alpha band.
+def _flag_bands(raster: Any) -> tuple[tuple[int, str], ...]:
+    kinds = ((index, flag_kind(raster.descriptions[index - 1])) for index in raster.indexes)
+    return tuple((index, kind) for index, kind in kinds if kind)
+
+
+def _data_bands(
+    raster: Any, chosen: str | None, flags: tuple[tuple[int, str], ...]
+) -> tuple[int, ...]:
+    """All bands but those that are flags, and but a true alpha band.
 
     GDAL calls the fourth band of any 8-bit file alpha, also where it is infrared.
     """
-    everything = tuple(raster.indexes)
+    everything = tuple(index for index in raster.indexes if index not in dict(flags))
     data = tuple(i for i in everything if raster.colorinterp[i - 1] is not ColorInterp.alpha)
     if data == everything:
         return data
     wanted = sensor_named(chosen).layouts if chosen else ()
     counts = {len(layout) for layout in wanted}
-    if (raster.count in counts) != (len(data) in counts):  # the sensor chosen tells
-        return everything if raster.count in counts else data
+    if (len(everything) in counts) != (len(data) in counts):  # the sensor chosen tells
+        return everything if len(everything) in counts else data
     alpha = next(i for i in everything if i not in data)
     return data if _is_transparency(raster, alpha) else everything
 
@@ -219,7 +234,7 @@ def align(before: SceneInfo, after: SceneInfo) -> Alignment:
 
 def _align_on_ground(before: SceneInfo, after: SceneInfo) -> Alignment:
     assert after.geobox.crs is not None  # both are georeferenced
-    if _same_grid(before.geobox, after.geobox):
+    if same_grid(before.geobox, after.geobox):
         return Alignment(before.source)
     shared = before.geobox.extent.to_crs(after.geobox.crs, resolution="auto") & after.geobox.extent
     if _empty(shared):
@@ -240,7 +255,7 @@ def _align_on_ground(before: SceneInfo, after: SceneInfo) -> Alignment:
     return Alignment(moved, (note,))
 
 
-def _same_grid(a: GeoBox, b: GeoBox) -> bool:
+def same_grid(a: GeoBox, b: GeoBox) -> bool:
     """Equal grids but for rounding: corners within a thousandth of a pixel."""
     if a.shape != b.shape or a.crs != b.crs:
         return False

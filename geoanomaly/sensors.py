@@ -85,9 +85,10 @@ SENSORS: Mapping[str, Sensor] = {
 }
 
 _RED = ("B04", "red")
-_TRUE = (_RED, ("B03", "green"), ("B02", "blue"))
+_GREEN = ("B03", "green")
+_TRUE = (_RED, _GREEN, ("B02", "blue"))
 _NIR = ("B08", "B8A", "nir08", "nir")
-_FALSE = (_NIR, _RED, ("B03", "green"))
+_FALSE = (_NIR, _RED, _GREEN)
 _SWIR = (("B12", "swir22"), _NIR, _RED)
 
 
@@ -118,6 +119,24 @@ def standard_names(names: Sequence[str | None]) -> tuple[str | None, ...]:
     )
     whole = any(set(padded) == set(layout) for layout in (_S2_13, _S2_12, _S2_10, _S2_6, _S2_4))
     return padded if written_so or whole else tuple(names)
+
+
+FLAG_BANDS = ("SCL", "QA_PIXEL")
+"""Bands that say what a pixel shows (Sentinel-2, Landsat); `geoanomaly.masks` reads them."""
+
+
+def flag_kind(name: str | None) -> str | None:
+    """The entry of `FLAG_BANDS` that a band name means, or None."""
+    return next((kind for kind in FLAG_BANDS if (name or "").strip().upper() == kind), None)
+
+
+def water_bands(names: Sequence[str]) -> tuple[int, int] | None:
+    """0-based indexes of green and of the infrared that tells water best, or None."""
+    for infrared in (("B11", "swir16"), _NIR):
+        found = _indexes(names, (_GREEN, infrared))
+        if found:
+            return found[0] - 1, found[1] - 1
+    return None
 
 
 def guess_sensor(

@@ -29,7 +29,9 @@ class Settings(BaseSettings):
         ge=1,
         description="The one budget that Dask, torch, OpenMP and GDAL share in a process.",
     )
-    tile_size: int = Field(512, ge=32, le=4096, description="Core of a tile in pixels.")
+    tile_size: int = Field(
+        512, ge=32, le=4096, multiple_of=32, description="Core of a tile in pixels."
+    )
     max_pixels: int = Field(2_000_000_000, description="Largest job that is accepted.")
     max_upload_bytes: int = Field(8 * 2**30, description="Largest scene that can be uploaded.")
     scene_roots: tuple[Path, ...] = Field(

@@ -7,7 +7,7 @@ values of the inner loop (`Tile`, `TileBatch`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePath
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
+
+
+IGNORABLE = ("water",)
 
 
 class Process(StrEnum):
@@ -41,12 +44,14 @@ class Scene:
     sensor: a name of `geoanomaly.sensors`; None = guessed from the file.
     date: ISO 8601 date of acquisition, when known.
     title: what to call it on a map; never used to open anything.
+    mask: what to leave out of it: a raster or polygons, see `geoanomaly.masks`.
     """
 
     href: str
     sensor: str | None = None
     date: str | None = None
     title: str | None = None
+    mask: Scene | None = None
 
     @property
     def label(self) -> str:
@@ -81,6 +86,9 @@ class JobSpec:
     exclude: polygons to leave out of training.
     false_alarm_rate: expected share of normal pixels above the threshold, in (0, 0.5).
     tile_size: core of a tile in pixels; None = from the settings.
+    ignore: kinds of ground to leave out, of `IGNORABLE`.
+    anyway: make the map also of scenes that cannot be compared.
+    history: for detect-change, scenes of the place earlier than `after`, in any order.
     """
 
     process: Process
@@ -94,6 +102,9 @@ class JobSpec:
     false_alarm_rate: float = 0.01
     tile_size: int | None = None
     seed: int = 0
+    ignore: tuple[str, ...] = ()
+    anyway: bool = False
+    history: tuple[Scene, ...] = ()
 
     @property
     def before(self) -> Scene | None:
@@ -108,7 +119,7 @@ class JobSpec:
         """A JSON-ready dict; `from_json` restores an equal spec."""
         return {
             "process": self.process.value,
-            "scenes": [vars(scene) for scene in self.scenes],
+            "scenes": [asdict(scene) for scene in self.scenes],
             "aoi": _area_to_json(self.aoi),
             "sensor": self.sensor,
             "detector": self.detector,
@@ -118,13 +129,18 @@ class JobSpec:
             "false_alarm_rate": self.false_alarm_rate,
             "tile_size": self.tile_size,
             "seed": self.seed,
+            "ignore": list(self.ignore),
+            "anyway": self.anyway,
+            "history": [asdict(scene) for scene in self.history],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobSpec:
         values = dict(data)
         values["process"] = Process(values["process"])
-        values["scenes"] = tuple(Scene(**scene) for scene in values["scenes"])
+        values["scenes"] = tuple(_scene_from_json(scene) for scene in values["scenes"])
+        values["ignore"] = tuple(values.get("ignore", ()))
+        values["history"] = tuple(_scene_from_json(scene) for scene in values.get("history", ()))
         values["aoi"] = _area_from_json(values.get("aoi"))
         values["exclude"] = _area_from_json(values.get("exclude"))
         return cls(**values)
@@ -230,6 +246,11 @@ class RunResult:
 
     outputs: tuple[str, ...]
     summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _scene_from_json(data: Mapping[str, Any]) -> Scene:
+    mask = data.get("mask")
+    return Scene(**{**data, "mask": _scene_from_json(mask) if mask else None})
 
 
 def _area_to_json(area: AOI | None) -> dict[str, Any] | None:

@@ -317,10 +317,10 @@ def test_a_wrong_request_makes_no_job(
         ({"before": far}, "before", "do not overlap"),
         ({"after": five, "sensor": "landsat-c2-l2"}, "after", "5 bands are no layout"),
         ({"after": empty}, "after", "0 of 36,864 pixels are valid"),
-        ({"detector": "best"}, "detector", "Known: cvae, rwr"),
+        ({"detector": "best"}, "detector", "Known: auto, cvae, rwr"),
         ({"detector": "rx"}, "detector", "does not serve detect-change"),
         ({"sensor": "modis"}, "sensor", "Known: sentinel-2-l2a"),
-        ({"tile_size": 31}, "tile_size", "32 to 4096"),
+        ({"tile_size": 31}, "tile_size", "multiple of 32 in 32 to 4096"),
         ({"after": "nowhere"}, "after", "no scene 'nowhere'"),
     ]
     with unchanged_jobs(http):

@@ -17,10 +17,15 @@ import rasterio.windows
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from xarray.backends import BackendArray
 from xarray.core import indexing
+
+# A grid without CRS is moved in pixels; GDAL only has to be told that both ends are alike.
+_PIXELS = CRS.from_wkt('LOCAL_CS["pixels",UNIT["metre",1]]')
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,12 @@ class RasterSource:
     """Bands of a raster, on its own grid or on another.
 
     href: path or URL that GDAL opens; bands: 1-based indexes.
-    grid: where the pixels are wanted; None = the raster's own grid. Another grid
-        resamples bilinearly.
+    grid: where the pixels are wanted; None = the raster's own grid.
     nodata: overrides the file's own value (for all bands).
     scale, offset: applied to digital numbers, one pair for all bands.
+    moved: (rows, columns) in pixels of the grid by which the content lies further down
+        and right than the file says.
+    resampling: on another grid, or when moved.
     """
 
     href: str
@@ -40,6 +47,8 @@ class RasterSource:
     nodata: float | None = None
     scale: float = 1.0
     offset: float = 0.0
+    moved: tuple[float, float] = (0.0, 0.0)
+    resampling: Resampling = Resampling.bilinear
 
     def geobox(self) -> GeoBox:
         if self.grid is not None:
@@ -61,20 +70,24 @@ class RasterSource:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         with rasterio.open(self.href) as raster:
-            if self.grid is None:
+            if self.grid is None and self.moved == (0.0, 0.0):
                 yield raster
                 return
+            grid = self.grid or GeoBox(raster.shape, raster.transform, raster.crs)
+            crs, (down, right) = grid.crs or _PIXELS, self.moved
             nodata = self.nodata if self.nodata is not None else raster.nodata
             floating = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating)
             if nodata is None and floating:
                 nodata = float("nan")  # else NaN pixels would smear through the interpolation
             with WarpedVRT(
                 raster,
-                crs=self.grid.crs,
-                transform=self.grid.affine,
-                height=self.grid.shape[0],
-                width=self.grid.shape[1],
-                resampling=Resampling.bilinear,
+                src_crs=raster.crs if self.grid else crs,
+                src_transform=raster.transform,
+                crs=crs,
+                transform=grid.affine * Affine.translation(-right, -down),
+                height=grid.shape[0],
+                width=grid.shape[1],
+                resampling=self.resampling,
                 src_nodata=nodata,
                 nodata=nodata,
                 # Without nodata or alpha, pixels outside the source would read as plain zeros.

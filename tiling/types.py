@@ -68,3 +68,7 @@ class TileBatch:
     @property
     def any_valid(self) -> bool:
         return bool(self.valid.any())
+
+    def window(self, number: int) -> TileBatch:
+        """One of the n, as a batch of one."""
+        return TileBatch(self.data[number : number + 1], self.valid[number : number + 1])

@@ -117,9 +117,13 @@ class OpacitySlider(MacroElement):
         self.layer = layer
 
 
-def legend_html() -> str:
-    """The ramp with its units, and the slider for the layer that it explains."""
+def legend_html(basis: str) -> str:
+    """The ramp with its units, and the slider for the layer that it explains.
+
+    basis: what its shares rest on; empty when unknown.
+    """
     name, _, unit = UNIT.partition(": ")
+    note = basis and f"; {basis}"
     rows = "".join(
         f"<div class='row'><span class='swatch' style='background:{_css(step.colour)}'></span>"
         f"<span class='range'>{_range(step.low, step.high)}</span>"
@@ -130,7 +134,7 @@ def legend_html() -> str:
         "<label><input id='opacity' type='range' min='0' max='100' value='100' "
         "aria-label='Opacity of the heatmap'><small>Opacity of the heatmap</small></label>"
     )
-    return f"<b>{name.capitalize()}</b><small>{unit}</small>{rows}{slider}"
+    return f"<b>{name.capitalize()}</b><small>{unit}{note}</small>{rows}{slider}"
 
 
 def _css(colour: RGBA) -> str:

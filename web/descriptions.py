@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from geoanomaly import __version__
+from geoanomaly.detectors import detectors_for
 from geoanomaly.sensors import SENSORS
-from geoanomaly.types import Process
+from geoanomaly.types import IGNORABLE, Process
 
 SCENE_SCHEMA: Mapping[str, Any] = {
     "oneOf": [
@@ -54,19 +55,57 @@ _AREA = {
         {"type": "string", "enum": list(SENSORS)},
     ),
 }
+def _detector(process: Process) -> dict[str, Any]:
+    """The input that chooses among the detectors of a process."""
+    names = [entry.name for entry in detectors_for(process)]
+    schema = {"type": "string", "enum": names, "default": names[0]}
+    return {"detector": _input("Detector", "Method.", schema)}
+
+
 _RUN = {
-    "detector": _input("Detector", "Method; default the best general one.", {"type": "string"}),
     "false_alarm_rate": _input(
         "False-alarm rate",
         "Expected share of normal pixels above the threshold of mask and polygons.",
         {"type": "number", "minimum": 1e-6, "maximum": 0.5, "default": 0.01},
     ),
 }
+_MASK = {
+    "mask": _input(
+        "Mask",
+        "What to leave out of the scene: a raster where not 0 means so, or one whose band or name "
+        "says SCL or QA_PIXEL, or polygons. Such bands of the scene itself are read anyway.",
+        SCENE_SCHEMA,
+    ),
+    "ignore": _input(
+        "Ignore",
+        "Ground to leave out. Water: where every date shows open water.",
+        {"type": "array", "items": {"type": "string", "enum": list(IGNORABLE)}},
+    ),
+}
+_PAIR = {
+    "history": {
+        **_input(
+            "History",
+            "Earlier scenes of the place, at least two, in any order: they tell what change is "
+            "normal there, and calibrate the heatmap.",
+            SCENE_SCHEMA,
+        ),
+        "maxOccurs": "unbounded",
+    },
+    "before_mask": _input(
+        "Mask of the before scene", "What to leave out of the before scene.", SCENE_SCHEMA
+    ),
+    "anyway": _input(
+        "Anyway",
+        "Make the map also of dates that cannot be compared, marked doubtful.",
+        {"type": "boolean", "default": False},
+    ),
+}
 _WORK = {
     "tile_size": _input(
         "Tile size",
-        "Core of a tile in pixels; the result does not depend on it.",
-        {"type": "integer", "minimum": 32, "maximum": 4096},
+        "Core of a tile in pixels, a multiple of 32; the result does not depend on it.",
+        {"type": "integer", "minimum": 32, "maximum": 4096, "multipleOf": 32},
     ),
     "seed": _input(
         "Seed", "Equal seeds give equal results.", {"type": "integer", "minimum": 0, "default": 0}
@@ -80,12 +119,12 @@ _INPUTS: Mapping[Process, Mapping[str, Any]] = {
     Process.DETECT_CHANGE: {
         "before": _scene("Before", "The earlier scene."),
         "after": _scene("After", "The later scene; the heatmap has its grid."),
-        **_AREA, **_RUN,
+        **_AREA, **_detector(Process.DETECT_CHANGE), **_RUN, **_MASK, **_PAIR,
         **_EXCLUDE, **_WORK,
     },
     Process.DETECT_ANOMALY: {
         "scene": _scene("Scene", "The scene to look at; the heatmap has its grid."),
-        **_AREA, **_RUN,
+        **_AREA, **_detector(Process.DETECT_ANOMALY), **_RUN, **_MASK,
         "model": _input(
             "Model", "Name of a trained model; without it one is fitted to the scene.",
             {"type": "string"},
@@ -100,7 +139,7 @@ _INPUTS: Mapping[Process, Mapping[str, Any]] = {
             "Name", "Of the model.",
             {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}, required=True,
         ),
-        **_AREA, **_EXCLUDE, "detector": _RUN["detector"], **_WORK,
+        **_AREA, **_EXCLUDE, **_detector(Process.TRAIN_MODEL), **_WORK,
     },
 }  # fmt: skip
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
 from geoanomaly.areas import area_from_geojson
 from geoanomaly.errors import ParameterError, SceneError, UnknownSceneError
+from geoanomaly.inputs import FIELDS, MASK_FIELDS
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.sensors import sensor_named
 from geoanomaly.settings import Settings
@@ -17,12 +19,6 @@ from web.hrefs import allowed_path
 
 Find = Callable[[str], SceneRecord]
 """A scene by id, or UnknownSceneError."""
-
-SCENE_FIELDS: Mapping[Process, tuple[str, ...]] = {
-    Process.DETECT_CHANGE: ("before", "after"),
-    Process.DETECT_ANOMALY: ("scene",),
-    Process.TRAIN_MODEL: ("scenes",),
-}
 
 
 def job_spec(
@@ -44,6 +40,9 @@ def job_spec(
         false_alarm_rate=_number(values, "false_alarm_rate", 0.01),
         tile_size=_integer(values, "tile_size"),
         seed=_integer(values, "seed") or 0,
+        ignore=_names(values, "ignore"),
+        anyway=_flag(values, "anyway"),
+        history=tuple(_scene(item, "history", settings, find) for item in _history(values)),
     )
 
 
@@ -73,8 +72,20 @@ def _scenes(
         if not items or items == [None]:
             raise SceneError("Give one scene or more to train on.", field="scenes")
         return tuple(_scene(item, "scenes", settings, find) for item in items)
-    fields = SCENE_FIELDS[process]
-    return tuple(_scene(values.get(field), field, settings, find) for field in fields)
+    scenes = []
+    for field, mask_field in zip(FIELDS[process], MASK_FIELDS[process], strict=True):
+        scene = _scene(values.get(field), field, settings, find)
+        if mask_field in values:
+            mask = _scene(values[mask_field], mask_field, settings, find)
+            scene = replace(scene, mask=mask)
+        scenes.append(scene)
+    return tuple(scenes)
+
+
+def _history(values: Mapping[str, Any]) -> list[Any]:
+    """One scene, or a list of them."""
+    given = values.get("history", [])
+    return given if isinstance(given, list) else [given]
 
 
 def _scene(value: Any, field: str, settings: Settings, find: Find) -> Scene:
@@ -104,6 +115,22 @@ def _text(values: Mapping[str, Any], field: str) -> str | None:
     value = values.get(field)
     if value is not None and not (isinstance(value, str) and value.strip()):
         raise ParameterError(f"{field!r} must be text, not {value!r}.", field=field)
+    return value
+
+
+def _names(values: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    """One name, or a list of them."""
+    value = values.get(field, [])
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise ParameterError(f"{field!r} must be a list of names, not {value!r}.", field=field)
+    return tuple(names)
+
+
+def _flag(values: Mapping[str, Any], field: str) -> bool:
+    value = values.get(field, False)
+    if not isinstance(value, bool):
+        raise ParameterError(f"{field} is {value!r}; it must be true or false.", field=field)
     return value
 
 

@@ -7,8 +7,9 @@ texts go in: titles of scenes and jobs stay on the page around the map.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -77,12 +78,27 @@ def render_map(parts: Service, job: Job, origins: Origins) -> str:
     heatmap = _add_results(chart, sheets)
     _add_anomalies(chart, parts, job, heat)
     folium.LayerControl(collapsed=False, autoZIndex=False).add_to(chart)
-    Panel(legend_html(), "bottomright").add_to(chart)
+    report = _report(parts, job)
+    basis = report.get("model", {}).get("calibration_kind", "")
+    Panel(legend_html(escape(basis)), "bottomright").add_to(chart)
+    if doubt := _doubt(report):
+        Panel(f"<b>Doubtful</b><small>{escape(doubt)}</small>", "topleft").add_to(chart)
     OpacitySlider(heatmap).add_to(chart)
     if origins.vendor is None:
         Panel(NOT_VENDORED, "bottomleft").add_to(chart)
     text: str = page.render()
     return text
+
+
+def _report(parts: Service, job: Job) -> dict[str, Any]:
+    """What the run said of itself; empty when that file is gone."""
+    path = parts.output(job, "run.json")
+    return dict(json.loads(path.read_text())) if path else {}
+
+
+def _doubt(report: Mapping[str, Any]) -> str:
+    """Why the map is not to be trusted as it stands: our own sentences, with numbers only."""
+    return " ".join(report.get("comparability", {}).get("reasons", ()))
 
 
 def _sheets(parts: Service, job: Job) -> Iterator[Sheet]:

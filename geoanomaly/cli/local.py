@@ -14,6 +14,7 @@ import typer
 
 from geoanomaly import __version__
 from geoanomaly.cli.progress import progress_line
+from geoanomaly.detectors import detectors_for
 from geoanomaly.errors import ParameterError
 from geoanomaly.types import JobSpec, Process, Scene
 
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 Before = Annotated[
     Path | None, typer.Option(metavar="FILE", help="The earlier scene: look for change since then.")
 ]
+History = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="An earlier scene of the place, in any order; may be given many times. Two or more "
+        "beside --before calibrate the heatmap by what is normal change there.",
+    ),
+]
 Sensor = Annotated[
     str | None,
     typer.Option(
@@ -31,12 +40,20 @@ Sensor = Annotated[
         "when left out, and said.",
     ),
 ]
+
+
+def _names(process: Process) -> str:
+    """The detectors of a process for a help text, the default first."""
+    first, *others = (entry.name for entry in detectors_for(process))
+    return ", ".join((f"{first} (default)", *others))
+
+
 Detector = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="For change cvae (default) or rwr (linear, fast); for one scene vae (default) or rx "
-        "(linear, fast).",
+        help=f"For change {_names(Process.DETECT_CHANGE)}; for one scene "
+        f"{_names(Process.DETECT_ANOMALY)}.",
     ),
 ]
 Aoi = Annotated[
@@ -55,9 +72,33 @@ Rate = Annotated[
 ]
 TileSize = Annotated[
     int | None,
-    typer.Option(metavar="PIXELS", help="Side of a tile; changes memory and speed, not results."),
+    typer.Option(
+        metavar="PIXELS",
+        help="Side of a tile, a multiple of 32; changes memory and speed, not results.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(metavar="NUMBER", help="Equal seeds give equal heatmaps.")]
+SceneMask = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What to leave out of the scene: a raster (not 0 = leave out, or an SCL or QA_PIXEL "
+        "band) or polygons.",
+    ),
+]
+BeforeMask = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="What to leave out of the before scene.")
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WHAT", help="water: leave out what is open water at every date."),
+]
+Anyway = Annotated[
+    bool,
+    typer.Option(
+        "--anyway", help="Make the map also of dates that cannot be compared, marked doubtful."
+    ),
+]
 
 
 def detect(
@@ -68,6 +109,7 @@ def detect(
         Path, typer.Option(metavar="DIR", help="Folder for the results; made when needed.")
     ],
     before: Before = None,
+    history: History = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +120,10 @@ def detect(
     sensor: Sensor = None,
     aoi: Aoi = None,
     false_alarm_rate: Rate = 0.01,
+    mask: SceneMask = None,
+    before_mask: BeforeMask = None,
+    ignore: Ignore = None,
+    anyway: Anyway = False,
     tile_size: TileSize = None,
     seed: Seed = 0,
 ) -> None:
@@ -91,7 +137,8 @@ def detect(
 
     spec = JobSpec(
         process=Process.DETECT_CHANGE if before else Process.DETECT_ANOMALY,
-        scenes=tuple(_scene(path) for path in (before, after) if path is not None),
+        scenes=scenes_of((before, before_mask), (after, mask)),
+        history=tuple(_scene(path) for path in history or ()),
         aoi=parse_area(aoi) if aoi else None,
         sensor=sensor,
         detector=detector,
@@ -99,6 +146,8 @@ def detect(
         false_alarm_rate=false_alarm_rate,
         tile_size=tile_size,
         seed=seed,
+        ignore=tuple(ignore or ()),
+        anyway=anyway,
     )
     summary = _run(spec, out)
     _say_result(summary, out)
@@ -113,7 +162,7 @@ def train(
         str | None, typer.Option(metavar="FILE", help="Polygons to leave out (vector file).")
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(metavar="NAME", help="vae (default) or rx (linear, fast).")
+        str | None, typer.Option(metavar="NAME", help=f"{_names(Process.TRAIN_MODEL)}.")
     ] = None,
     sensor: Sensor = None,
     aoi: Aoi = None,
@@ -149,6 +198,25 @@ def evaluate(
         float | None,
         typer.Option(metavar="SURPRISE", help="Anomalous from here on; default that of the run."),
     ] = None,
+    min_object: Annotated[
+        int,
+        typer.Option(metavar="PIXELS", min=1, help="Objects smaller than this are left out."),
+    ] = 4,
+    block: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            min=1,
+            help="Side of the blocks that the 95 % intervals draw from; should be larger than an "
+            "anomaly. Default a 16th of the heatmap's side.",
+        ),
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="HEATMAP", help="Another heatmap on the same grid; may be given many times."
+        ),
+    ] = None,
     curves: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw PR and ROC curves into this PNG.")
     ] = None,
@@ -157,14 +225,26 @@ def evaluate(
     """Compare a heatmap with labels.
 
     Average precision comes first, with the prevalence that a random score would reach.
+    With --compare, several heatmaps are judged by the pixels that all of them score. An
+    object is a group of pixels that touch. It counts as found when the mask overlaps it at
+    all and, on a line of its own, when intersection over union is at least one half.
     """
+    from geoanomaly.comparison import compare_files
     from geoanomaly.curves import draw_curves
     from geoanomaly.evaluation import evaluate_files
 
-    evaluation = evaluate_files(heatmap, label, threshold=threshold)
-    typer.echo(evaluation.to_json() if json_ else evaluation.as_table())
+    if compare:
+        comparison = compare_files(
+            [heatmap, *compare], label, threshold=threshold, min_object=min_object, block=block
+        )
+        typer.echo(comparison.to_json() if json_ else comparison.as_table())
+    else:
+        evaluation = evaluate_files(
+            heatmap, label, threshold=threshold, min_object=min_object, block=block
+        )
+        typer.echo(evaluation.to_json() if json_ else evaluation.as_table())
     if curves is not None:
-        draw_curves(evaluation, curves)
+        draw_curves(comparison.evaluations if compare else evaluation, curves)
 
 
 def models() -> None:
@@ -194,12 +274,21 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _scene(path: Path) -> Scene:
+def scenes_of(*given: tuple[Path | None, Path | None]) -> tuple[Scene, ...]:
+    """The scenes with their masks, without those that were not given."""
+    if any(path is None and mask is not None for path, mask in given):
+        raise ParameterError("A mask of the before scene needs --before.", field="before_mask")
+    return tuple(_scene(path, mask) for path, mask in given if path is not None)
+
+
+def _scene(path: Path, mask: Path | None = None) -> Scene:
     """A scene of the command line; URLs and GDAL's own paths stay as they are."""
+    left_out = None if mask is None else _scene(mask)
     text = str(path)
     if text.startswith(("/vsi", "http:", "https:")):
-        return Scene(text.replace(":/", "://", 1) if text.startswith("http") else text)
-    return Scene(str(path.absolute()), title=path.name)
+        href = text.replace(":/", "://", 1) if text.startswith("http") else text
+        return Scene(href, mask=left_out)
+    return Scene(str(path.absolute()), title=path.name, mask=left_out)
 
 
 def _run(spec: JobSpec, out: Path) -> dict[str, Any]:
@@ -257,7 +346,9 @@ def _digest(spec: JobSpec, settings: Settings) -> str:
     """Tells requests apart: whatever unfinished tiles of another run would be wrong for."""
     from geoanomaly.models import read_card
 
-    files = [Path(scene.href) for scene in spec.scenes]
+    scenes = (*spec.scenes, *spec.history)
+    masks = [scene.mask for scene in scenes if scene.mask is not None]
+    files = [Path(scene.href) for scene in (*scenes, *masks)]
     stamps = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
     # A model of the same name may have been trained anew since.
     model = read_card(settings.models_dir, spec.model).digest if spec.model else None
@@ -271,13 +362,31 @@ def _count(number: int, noun: str) -> str:
 
 
 def _say_result(summary: dict[str, Any], out: Path) -> None:
+    _say_validity(summary)
+    for reason in summary["model"]["choice"]:
+        typer.echo(f"note: {reason}", err=True)
     threshold = summary["threshold"]
     typer.echo(
         f"{_anomalies(summary['anomalies']['count'])} above surprise {threshold['surprise']:g} "
-        f"(false-alarm rate {threshold['false_alarm_rate']:g}, an estimate) in {out}"
+        f"(false-alarm rate {threshold['false_alarm_rate']:g}, "
+        f"{summary['model']['calibration_kind']}) in {out}"
     )
     for name in ("heatmap.tif", "anomalies.gpkg", "preview.png"):
         typer.echo(f"  {out / name}")
+
+
+def _say_validity(summary: dict[str, Any]) -> None:
+    """What was found out of the scenes while the job ran; before it, `_run` has said the rest."""
+    from geoanomaly.legend import caution
+
+    comparability = summary.get("comparability", {"reasons": ()})
+    shift = comparability.get("shift")
+    if shift and shift["applied"]:
+        typer.echo(f"note: {summary['notes'][-1]}", err=True)
+    if summary["valid"]["share"] < 1:
+        typer.echo(f"note: {summary['valid']['share']:.1%} of the area is valid.", err=True)
+    if comparability["reasons"]:
+        typer.echo(caution(comparability["reasons"]), err=True)
 
 
 def _anomalies(count: int) -> str:

@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoanomaly.cli.local import Aoi, Before, Detector, Rate, Seed, Sensor, TileSize
+from geoanomaly.cli.local import (
+    Anyway,
+    Aoi,
+    Before,
+    BeforeMask,
+    Detector,
+    History,
+    Ignore,
+    Rate,
+    SceneMask,
+    Seed,
+    Sensor,
+    TileSize,
+    scenes_of,
+)
 from geoanomaly.cli.progress import progress_line
 
 if TYPE_CHECKING:
@@ -69,6 +83,7 @@ def submit(
         Path, typer.Argument(metavar="AFTER", help="The scene to look at; it is uploaded.")
     ],
     before: Before = None,
+    history: History = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="A model that the service has trained.")
     ] = None,
@@ -76,6 +91,10 @@ def submit(
     sensor: Sensor = None,
     aoi: Aoi = None,
     false_alarm_rate: Rate = 0.01,
+    mask: SceneMask = None,
+    before_mask: BeforeMask = None,
+    ignore: Ignore = None,
+    anyway: Anyway = False,
     tile_size: TileSize = None,
     seed: Seed = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until the job ends.")] = False,
@@ -90,7 +109,10 @@ def submit(
         "tile_size": tile_size,
         "seed": seed,
         "aoi": _geojson(aoi),
+        "ignore": ignore or None,
+        "anyway": anyway or None,
     }
+    scenes_of((before, before_mask), (after, mask))
     inputs: dict[str, Any] = {key: value for key, value in parameters.items() if value is not None}
     with _client(url) as client:
         if before:
@@ -100,6 +122,11 @@ def submit(
             }
         else:
             inputs["scene"] = client.upload(after, sensor)
+        if history:
+            inputs["history"] = [client.upload(path, sensor) for path in history]
+        for name, file in (("mask", mask), ("before_mask", before_mask)):
+            if file:
+                inputs[name] = client.upload(file)
         job_id = client.submit("detect-change" if before else "detect-anomaly", inputs)
         typer.echo(job_id)
         if wait:

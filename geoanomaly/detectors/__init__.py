@@ -34,12 +34,36 @@ _CHANGE = (Process.DETECT_CHANGE,)
 # The first that serves a process is its default.
 DETECTORS: tuple[Entry, ...] = (
     Entry(
+        "auto",
+        "The views of the scenes that confirm each other, fused",
+        "geoanomaly.detectors.auto",
+        _CHANGE,
+    ),
+    Entry(
         "cvae",
         "Linear no-change relation corrected by a conditional VAE",
         "geoanomaly.detectors.change",
         _CHANGE,
     ),
     Entry("rwr", "Linear no-change relation alone", "geoanomaly.detectors.change", _CHANGE),
+    Entry(
+        "history",
+        "Forecast from all earlier scenes of the place, corrected by a conditional VAE",
+        "geoanomaly.detectors.history",
+        _CHANGE,
+    ),
+    Entry("irmad", "Multivariate alteration (IR-MAD)", "geoanomaly.detectors.irmad", _CHANGE),
+    Entry("cva", "Difference of z-scored bands", "geoanomaly.detectors.cva", _CHANGE),
+    Entry("log-ratio", "Log-ratio, for SAR", "geoanomaly.detectors.log_ratio", _CHANGE),
+    Entry(
+        "ravaen", "Latent distance of 32 px blocks (RaVAEn)", "geoanomaly.detectors.ravaen", _CHANGE
+    ),
+    Entry(
+        "ravaen-dense",
+        "Latent distance of 32 px blocks, every 8 px",
+        "geoanomaly.detectors.ravaen",
+        _CHANGE,
+    ),
     Entry("vae", "Whitened residual of a VAE", "geoanomaly.detectors.single", _SINGLE),
     Entry("rx", "Mahalanobis distance (global RX)", "geoanomaly.detectors.single", _SINGLE),
 )

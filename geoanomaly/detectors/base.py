@@ -44,12 +44,38 @@ def load_network(network: Network, tensors: Tensors, prefix: str) -> Network:
     return network.eval()
 
 
+def joined(config: Config, parts: Mapping[str, State]) -> State:
+    """A state that holds others under their names; `part` takes them out again."""
+    tensors = {
+        f"{name}.{key}": array
+        for name, each in parts.items()
+        for key, array in each.tensors.items()
+    }
+    return State({**config, **{name: each.config for name, each in parts.items()}}, tensors)
+
+
+def part(state: State, name: str) -> State:
+    """The state that `joined` was given under that name."""
+    start = f"{name}."
+    tensors = {
+        key.removeprefix(start): array
+        for key, array in state.tensors.items()
+        if key.startswith(start)
+    }
+    return State(state.config[name], tensors)
+
+
 class Detector(Protocol):
     """A fitted detector: immutable, picklable, free of statistics of the tile it scores."""
 
     @property
     def halo(self) -> int:
         """Pixels around a core that its scores depend on."""
+        ...
+
+    @property
+    def calibrated(self) -> bool:
+        """Are its scores surprise already?"""
         ...
 
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:

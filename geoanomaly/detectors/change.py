@@ -1,8 +1,9 @@
-"""Change that normal change does not explain: a linear relation, corrected by a conditional VAE."""
+"""Change seen by one view: what the classical detectors, `rwr` and `cvae` have in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,111 +11,86 @@ from numpy.typing import NDArray
 
 from geoanomaly import context
 from geoanomaly.backbone import MAX_PIXELS, fit_backbone
-from geoanomaly.detectors.base import FitOptions, State
+from geoanomaly.detectors.base import FitOptions, State, joined, part
 from geoanomaly.detectors.change_fit import correct, gather
-from geoanomaly.detectors.direction import (
-    Direction,
-    direction_state,
-    linear_direction,
-    restore_direction,
-)
-from geoanomaly.normalise import Normaliser, fit_normaliser
+from geoanomaly.detectors.dates import Dates, fit_dates
+from geoanomaly.detectors.direction import linear_direction
+from geoanomaly.detectors.prediction import PredictionView
+from geoanomaly.detectors.views import View, restore_view, smoothed
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 
 SMOOTHING = 1.5
-"""Gaussian sigma in pixels on the root of the energy: neighbours change together."""
+"""Gaussian sigma in pixels on the root of the energy, the same for all, so that they compare."""
+
+HALO = context.radius(SMOOTHING)
 
 
 @dataclass(frozen=True)
 class ChangeDetector:
-    """Root mean energy of both directions, smoothed over valid neighbours."""
+    """Root energy of a view, smoothed over valid neighbours."""
 
-    before: Normaliser
-    after: Normaliser
-    forward: Direction
-    backward: Direction
+    dates: Dates
+    view: View
+
+    calibrated: ClassVar[bool] = False
 
     @property
     def halo(self) -> int:
-        return _halo(network=self.forward.network is not None)
+        return self.view.reach + HALO
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        device = self.forward.slope.device
-        valid = torch.from_numpy(batches[0].valid & batches[1].valid).to(device)
-        before, after = (
-            normalise(torch.from_numpy(batch.data).to(device)) * valid[:, None]
-            for normalise, batch in zip((self.before, self.after), batches, strict=True)
-        )
-        forward = self.forward.energy(before, after, valid)
-        backward = self.backward.energy(after, before, valid)
-        energies = (forward + backward) / 2
-        root = energies.sqrt().view(valid.shape)[:, None]
-        smooth = context.blur(root, valid, SMOOTHING)[:, 0]
-        return np.asarray(smooth.masked_fill(~valid, torch.nan).cpu().numpy())
+        before, after, valid = self.dates(batches)
+        size = smoothed(self.view.energy(before, after, valid), valid, SMOOTHING)
+        return np.asarray(size.masked_fill(~valid, torch.nan).cpu().numpy())
 
     def to(self, device: torch.device) -> ChangeDetector:
-        return ChangeDetector(
-            self.before.to(device),
-            self.after.to(device),
-            self.forward.to(device),
-            self.backward.to(device),
-        )
+        return ChangeDetector(self.dates.to(device), self.view.to(device))
 
     def state(self) -> State:
-        forward = direction_state(self.forward, "forward")
-        backward = direction_state(self.backward, "backward")
-        normalisers = {"before": self.before.config(), "after": self.after.config()}
-        return State(
-            {**normalisers, **forward.config, **backward.config},
-            {**forward.tensors, **backward.tensors},
-        )
+        return joined(self.dates.config(), {"view": self.view.state()})
 
 
-def _restore(state: State) -> ChangeDetector:
-    return ChangeDetector(
-        Normaliser.from_config(state.config["before"]),
-        Normaliser.from_config(state.config["after"]),
-        restore_direction(state, "forward"),
-        restore_direction(state, "backward"),
+def restore_change(state: State) -> ChangeDetector:
+    """The inverse of `ChangeDetector.state`."""
+    return ChangeDetector(Dates.from_config(state.config), restore_view(part(state, "view")))
+
+
+def fit_prediction(
+    sample: Sample, dates: Dates, options: FitOptions, *, network: bool
+) -> PredictionView:
+    """Linear relation, then the network in two rounds, each weighted by the last residual.
+
+    At most 60 s on two cores whatever the scene's size: the sample is bounded.
+    """
+    pixels = gather(sample, (dates.before, dates.after), options.seed, features=network)
+    chosen = slice(0, MAX_PIXELS)  # the order is random already
+    backbone = fit_backbone(
+        pixels.before[chosen].double().numpy(), pixels.after[chosen].double().numpy()
     )
+    if network:
+        return PredictionView(*correct(backbone, pixels, options))
+    return PredictionView(linear_direction(backbone.forward), linear_direction(backbone.backward))
 
 
 @dataclass(frozen=True)
-class ChangeFamily:
-    """Fits change detectors, with the network or without."""
+class PredictionFamily:
+    """Fits change detectors that predict, with the network or without."""
 
     network: bool
 
     def halo(self, setting: Setting) -> int:
-        return _halo(network=self.network)
+        return HALO + (context.RADIUS if self.network else 0)
 
     def fit(self, sample: Sample, options: FitOptions) -> ChangeDetector:
-        """Linear relation, then the network in two rounds, each weighted by the last residual.
-
-        At most 60 s on two cores whatever the scene's size: the sample is bounded.
-        """
-        before = fit_normaliser(sample, 0, log=options.setting.log[0])
-        after = fit_normaliser(sample, 1, log=options.setting.log[1])
-        pixels = gather(sample, (before, after), options.seed, features=self.network)
-        chosen = slice(0, MAX_PIXELS)  # the order is random already
-        backbone = fit_backbone(
-            pixels.before[chosen].double().numpy(), pixels.after[chosen].double().numpy()
-        )
-        forward, backward = linear_direction(backbone.forward), linear_direction(backbone.backward)
-        if self.network:
-            forward, backward = correct(backbone, pixels, options)
-        return ChangeDetector(before, after, forward, backward)
+        dates = fit_dates(sample, options.setting.log)
+        return ChangeDetector(dates, fit_prediction(sample, dates, options, network=self.network))
 
     def restore(self, state: State) -> ChangeDetector:
-        return _restore(state)
+        return restore_change(state)
 
 
-CVAE = ChangeFamily(network=True)
-RWR = ChangeFamily(network=False)
-
-
-def _halo(*, network: bool) -> int:
-    return context.radius(SMOOTHING) + (context.RADIUS if network else 0)
+CVAE = PredictionFamily(network=True)
+RWR = PredictionFamily(network=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,46 +67,63 @@ def gather(
 def correct(backbone: Backbone, pixels: Pixels, options: FitOptions) -> tuple[Direction, Direction]:
     """Train both directions' networks; the no-change weights are refitted between the rounds."""
     before, after = pixels.before.double().numpy(), pixels.after.double().numpy()
-    tasks = (
-        _Task(backbone.forward, before, after, pixels.before, pixels.before_features),
-        _Task(backbone.backward, after, before, pixels.after, pixels.after_features),
-    )
-    bands = (after.shape[1], before.shape[1])
+    forward, backward = _train(
+        (
+            _Task(
+                "before to after", backbone.forward, before, after,
+                pixels.before, pixels.before_features,
+            ),
+            _Task(
+                "after to before", backbone.backward, after, before,
+                pixels.after, pixels.after_features,
+            ),
+        ),
+        pixels.held_out,
+        options,
+    )  # fmt: skip
+    return forward, backward
+
+
+def correct_forward(relation: Relation, pixels: Pixels, options: FitOptions) -> Direction:
+    """Train the network of one direction alone; its weights are refitted between the rounds."""
+    before, after = pixels.before.double().numpy(), pixels.after.double().numpy()
+    task = _Task("forecast", relation, before, after, pixels.before, pixels.before_features)
+    return _train((task,), pixels.held_out, options)[0]
+
+
+def _train(tasks: Sequence[_Task], held_out: Tensor, options: FitOptions) -> list[Direction]:
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
     directions = [task.start() for task in tasks]
-    weight = _weight(tasks, directions, bands)
+    weight = _weight(tasks, directions)
     step = (options.end - options.start) / (len(ROUNDS) * len(tasks))
     at = options.start
     for number, schedule in enumerate(ROUNDS):
         for index, task in enumerate(tasks):
-            name = f"{('before to after', 'after to before')[index]}, round {number + 1}"
-            watch = Watch(options.report, at, at + step, name)
+            watch = Watch(options.report, at, at + step, f"{task.name}, round {number + 1}")
             at += step
             directions[index] = task.train(
-                directions[index], weight, pixels.held_out, schedule, watch, generator
+                directions[index], weight, held_out, schedule, watch, generator
             )
-        weight = _weight(tasks, directions, bands)
+        weight = _weight(tasks, directions)
         directions = [
             task.finish(direction, weight)
             for task, direction in zip(tasks, directions, strict=True)
         ]
-    return directions[0], directions[1]
+    return directions
 
 
-def _weight(
-    tasks: tuple[_Task, _Task], directions: list[Direction], bands: tuple[int, int]
-) -> Matrix:
-    forward, backward = (
-        task.energies(direction) for task, direction in zip(tasks, directions, strict=True)
-    )
-    return shared_weight(forward, backward, bands)
+def _weight(tasks: Sequence[_Task], directions: list[Direction]) -> Matrix:
+    """One for all directions."""
+    energies = [task.energies(direction) for task, direction in zip(tasks, directions, strict=True)]
+    return shared_weight(energies, [task.target.shape[1] for task in tasks])
 
 
 @dataclass(frozen=True)
 class _Task:
     """One direction's training data. source, target: float64 for the linear part."""
 
+    name: str
     relation: Relation
     source: Matrix
     target: Matrix

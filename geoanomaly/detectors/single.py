@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class SingleDetector:
     whiten: Tensor
     network: Vae | None
     contextual: bool
+
+    calibrated: ClassVar[bool] = False
 
     @property
     def halo(self) -> int:

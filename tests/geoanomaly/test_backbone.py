@@ -125,13 +125,13 @@ def test_gross_change_does_not_bend_the_relation(a: int, b: int) -> None:
 
 
 def test_both_directions_share_their_belief() -> None:
-    weight = shared_weight(np.array([0.0, 0, 1e4]), np.array([0.0, 1e4, 0]), (3, 2))
+    weight = shared_weight([np.array([0.0, 0, 1e4]), np.array([0.0, 1e4, 0])], (3, 2))
     assert weight[0] == 1
     assert weight[1:].max() < 1e-6
     assert (weight > 0).all()
     one = no_change_weight(np.array([2.0]), 3)
     other = no_change_weight(np.array([1.0]), 2)
-    found = shared_weight(np.array([2.0]), np.array([1.0]), (3, 2))
+    found = shared_weight([np.array([2.0]), np.array([1.0])], (3, 2))
     assert found == pytest.approx(np.sqrt(one * other))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from geoanomaly.calibration import CEILING, Calibration, calibrate, sample_scores
+from geoanomaly.calibration import CEILING, LogNormal, calibrate, restore, sample_scores
 from geoanomaly.sampling import Sample
 from tiling.types import TileBatch
 
@@ -42,13 +42,13 @@ def test_a_tenth_of_anomalies_shifts_the_rate_little_and_to_the_safe_side(rate: 
 )
 def test_surprise_keeps_the_order(scores: list[float], median: float, sigma: float) -> None:
     ordered = np.sort(np.array(scores, dtype=np.float32))
-    surprise = Calibration(median, sigma, 1).surprise(ordered)
+    surprise = LogNormal(median, sigma, 1).surprise(ordered)
     assert (np.diff(surprise) >= 0).all()
     assert ((surprise >= 0) & (surprise <= CEILING)).all()
 
 
 def test_surprise_is_the_normal_tail() -> None:
-    calibration = Calibration(median=1.0, sigma=0.5, pixels=10)
+    calibration = LogNormal(median=1.0, sigma=0.5, pixels=10)
     deviates = np.array([-2, 0, 1, 2.326, 6, 8])
     found = calibration.surprise(np.exp(1 + 0.5 * deviates).astype(np.float32))
     assert np.allclose(found, -norm.logsf(deviates) / np.log(10), rtol=1e-4)
@@ -57,7 +57,7 @@ def test_surprise_is_the_normal_tail() -> None:
 
 
 def test_ends_of_the_scale() -> None:
-    calibration = Calibration(median=0.0, sigma=0.1, pixels=10)
+    calibration = LogNormal(median=0.0, sigma=0.1, pixels=10)
     nan, zero, huge = calibration.surprise(np.array([np.nan, 0, 1e30], dtype=np.float32))
     assert np.isnan(nan)
     assert zero == pytest.approx(0, abs=1e-6)
@@ -90,7 +90,7 @@ def test_what_is_not_finite_is_not_counted() -> None:
 
 def test_a_calibration_survives_its_description() -> None:
     calibration = calibrate(log_normal(100))
-    assert Calibration(**calibration.config()) == calibration
+    assert restore(calibration.config()) == calibration
 
 
 class SumOfBands:

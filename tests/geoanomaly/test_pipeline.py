@@ -53,7 +53,7 @@ def digest(folder: Path, name: str = "heatmap.tif") -> str:
     return hashlib.sha256((folder / "out" / name).read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("detector", ["rwr", "cvae"])
+@pytest.mark.parametrize("detector", ["rwr", "auto"])
 def test_any_tile_size_gives_the_same_heatmap(
     pair: Pair, tmp_path: Path, settings: Settings, detector: str
 ) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import Affine
+from scipy.ndimage import shift
 
 from tests.rasters import NORTH_UP, UTM, texture, write_raster
 from tiling.source import RasterSource, open_lazy, read_padded
@@ -121,3 +122,42 @@ def test_a_batch_knows_what_is_valid() -> None:
     assert not batch.valid[0, 2, 3]
     assert batch.valid.sum() == 11
     assert (batch.data[0, :, 2, 3] == 0).all()
+
+
+@pytest.mark.parametrize("crs", [UTM, None])
+@pytest.mark.parametrize("by", [(3.0, -2.0), (0.5, 0.25), (-1.3, 0.0)])
+def test_moved_content_against_scipy(
+    tmp_path: Path, crs: str | None, by: tuple[float, float]
+) -> None:
+    """Down and right, by any part of a pixel, with a CRS or without; NaN where nothing was."""
+    data = texture(0, 2, 40, 50)
+    path = write_raster(tmp_path / "a.tif", data, crs=crs)
+    values = lazy(RasterSource(str(path), (1, 2), moved=by)).values
+    expected = np.stack([shift(band, by, order=1, cval=np.nan) for band in data])
+    known = np.isfinite(expected)
+    assert np.abs(values - expected)[known].max() < 1e-2
+    # GDAL keeps the outermost half pixel, for which SciPy has nothing to interpolate with.
+    assert np.isnan(values).sum() <= (~known).sum()
+    whole = [int(part) for part in by]
+    beyond = np.isnan(shift(data[0], whole, order=0, cval=np.nan))
+    assert np.isnan(values[:, beyond]).all()
+
+
+def test_moved_windows_are_parts_of_the_moved_whole(tmp_path: Path) -> None:
+    data = texture(0, 1, 60, 60)
+    data[0, 20:24, 30:40] = np.nan
+    path = write_raster(tmp_path / "a.tif", data, crs=None)
+    source = RasterSource(str(path), (1,), moved=(0.4, -1.7), resampling=Resampling.cubic)
+    whole = source.read(slice(0, 60), slice(0, 60))
+    part = source.read(slice(15, 40), slice(10, 50))
+    assert np.array_equal(part, whole[:, 15:40, 10:50], equal_nan=True)
+    ground = np.nan_to_num(data[0], nan=data[np.isfinite(data)].mean())
+    assert np.nanmax(whole) < ground.max() + 100, "what is missing has not leaked in"
+    assert np.isnan(whole[0, 21:24, 29:37]).all()
+
+
+def test_classes_are_not_mixed(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).choice([3, 200], (1, 30, 30)).astype("uint8")
+    path = write_raster(tmp_path / "a.tif", data)
+    source = RasterSource(str(path), (1,), moved=(0.4, 0.3), resampling=Resampling.nearest)
+    assert set(np.unique(source.read(slice(0, 30), slice(0, 30)))) == {3, 200}
