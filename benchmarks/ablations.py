@@ -44,7 +44,7 @@ def _fused(**changes: Any) -> Callable[[], DetectorFamily]:
 def _coarse_always() -> DetectorFamily:
     from geoanomaly.detectors.fused_change import FUSED_CHANGE, SCALES
 
-    return replace(FUSED_CHANGE, scales=SCALES[:1], confirmed=0.0)
+    return replace(FUSED_CHANGE, scales=(replace(SCALES[0], needed=0.0),))
 
 
 _CHANGE = Process.DETECT_CHANGE

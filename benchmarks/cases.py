@@ -205,11 +205,11 @@ CASES: tuple[Case, ...] = (
         "nrt-romania-s2",
         "New road and gaps in a forest, 2016 to 2020 (Romania)",
         "The label is a proxy: summer NDVI that fell by .15, 4.8 % of the pixels. The forecast "
-        "from nine earlier dates (detector `history`, average precision .50) follows the new road "
-        "in all its bends and finds the larger clearings; two dates of one season (default, .16) "
-        "put most of as many pixels on the meadow beside it. Both miss the small gaps. The forecast "
-        "is calibrated by the earlier dates, between which the meadow changed as much: at 1 % "
-        "it calls nothing in this square kilometre, which is cautious rather than useful.",
+        "from nine earlier dates (detector `history`, average precision .50) follows the new "
+        "road in all its bends and finds the larger clearings; two dates of one season (default, "
+        ".16) put most of as many pixels on the meadow beside it. Both miss the small gaps. The "
+        "forecast is calibrated by the earlier dates, between which the meadow changed as much: "
+        "at 1 % it calls nothing in this square kilometre, which is cautious rather than useful.",
         "auto",
         romania,
     ),

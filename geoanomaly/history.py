@@ -38,10 +38,11 @@ PAIRS, FORECASTS = 2, 3
 """Earlier pairs, or dates to foretell, that the detector is fitted to. With the job's own it must
 take a minute at most."""
 
-SHARE = 4
+SHARE = 8
 """Each is learnt from this part of the usual sample."""
 
 LEVEL_SHARE = 8
+"""The level of a date is measured on this part of the usual sample."""
 
 MAX_DATES = 12
 """Earlier dates that a forecast looks at."""
@@ -103,6 +104,8 @@ def _level(scene: Inputs) -> Level:
     """Of a scene alone, from a few windows."""
     sample = sampling.draw(scene, halo=0, seed=0, report=silent, share=LEVEL_SHARE)
     pixels = sample.batches[0].data.transpose(1, 0, 2, 3)[:, sample.core].astype(np.float64)
+    if not sample.pixels:
+        return np.zeros(len(pixels), np.float32), np.ones(len(pixels), np.float32)
     mean, spread = pixels.mean(axis=1), np.maximum(pixels.std(axis=1), 1e-12)
     return mean.astype(np.float32), spread.astype(np.float32)
 

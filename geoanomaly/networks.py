@@ -1,4 +1,4 @@
-"""The two networks. They work pixel by pixel on context features, so they are fully convolutional.
+"""The networks. They work pixel by pixel on features, so they are fully convolutional.
 
 Config, modules and shapes only: no I/O, no logging, no choice of device.
 """
@@ -13,51 +13,71 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class VaeConfig:
+class AutoencoderConfig:
     """features: of a pixel; latent: dimensions of the code; width: of the hidden layers."""
 
     features: int
     latent: int
-    width: int = 64
+    width: int = 48
 
 
-class Vae(nn.Module):
-    """A variational autoencoder of one pixel's features, with a linear path beside each network.
+class Autoencoder(nn.Module):
+    """An autoencoder of one pixel's features, with a linear path beside each network.
 
     The linear path makes it at least a principal-component model; the networks bend
-    it. Standardises its input itself. (Kingma and Welling 2014, arXiv:1312.6114.)
+    it. Standardises its input itself.
     """
 
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, config: VaeConfig) -> None:
+    def __init__(self, config: AutoencoderConfig, outputs: int = 1) -> None:
+        """outputs: of the encoder's network, per dimension of the code."""
         super().__init__()
         self.config = config
         self.register_buffer("centre", torch.zeros(config.features))
         self.register_buffer("spread", torch.ones(config.features))
-        self.encoder = _mlp(config.features, config.width, 2 * config.latent)
+        self.encoder = _mlp(config.features, config.width, outputs * config.latent)
         self.encoder_skip = nn.Linear(config.features, config.latent, bias=False)
         self.decoder = _mlp(config.latent, config.width, config.features)
         self.decoder_skip = nn.Linear(config.latent, config.features, bias=False)
-        self.log_deviation = nn.Parameter(torch.zeros(config.features))
 
     def standardise(self, features: Tensor) -> Tensor:
         return (features - self.centre) / self.spread
+
+    def code(self, standard: Tensor) -> Tensor:
+        """(..., features) -> (..., latent); deterministic."""
+        return torch.as_tensor(self.encoder(standard) + self.encoder_skip(standard))
+
+    def decode(self, code: Tensor) -> Tensor:
+        return torch.as_tensor(self.decoder(code) + self.decoder_skip(code))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What the code does not explain (..., features), and the code (..., latent)."""
+        standard = self.standardise(features)
+        code = self.code(standard)
+        return standard - self.decode(code), code
+
+    def loss(self, features: Tensor) -> Tensor:
+        """Squared error per pixel, (...,)."""
+        residual, _ = self(features)
+        return torch.as_tensor((residual**2).sum(-1))
+
+
+class Vae(Autoencoder):
+    """A variational autoencoder (Kingma and Welling 2014, arXiv:1312.6114)."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__(config, outputs=2)
+        self.log_deviation = nn.Parameter(torch.zeros(config.features))
 
     def encode(self, standard: Tensor) -> tuple[Tensor, Tensor]:
         """(..., features) -> mean and log variance of the code, each (..., latent)."""
         mean, log_variance = self.encoder(standard).chunk(2, dim=-1)
         return mean + self.encoder_skip(standard), log_variance.clamp(-8, 4)
 
-    def decode(self, code: Tensor) -> Tensor:
-        return torch.as_tensor(self.decoder(code) + self.decoder_skip(code))
-
-    def residual(self, features: Tensor) -> Tensor:
-        """What the mean of the code does not explain, (..., features); deterministic."""
-        standard = self.standardise(features)
-        mean, _ = self.encode(standard)
-        return standard - self.decode(mean)
+    def code(self, standard: Tensor) -> Tensor:
+        return self.encode(standard)[0]
 
     def loss(self, features: Tensor) -> Tensor:
         """Negative evidence lower bound per pixel, (...,)."""
@@ -67,6 +87,48 @@ class Vae(nn.Module):
         error = (standard - self.decode(code)) * torch.exp(-self.log_deviation)
         fit = 0.5 * (error**2).sum(-1) + self.log_deviation.sum()
         return fit + divergence(mean, log_variance)
+
+
+@dataclass(frozen=True)
+class ExpectationConfig:
+    """around: features of a pixel's surroundings; bands: of the pixel itself."""
+
+    around: int
+    bands: int
+    width: int = 48
+
+
+class Expectation(nn.Module):
+    """What a pixel should be by its surroundings: centre and scale of a Student-t in each band."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: ExpectationConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("centre", torch.zeros(config.around))
+        self.register_buffer("spread", torch.ones(config.around))
+        # A small scene is soon known by heart, its anomalies too, but for the dropout.
+        self.network = _mlp(config.around, config.width, 2 * config.bands, dropout=0.1)
+        self.skip = nn.Linear(config.around, 2 * config.bands)
+
+    def forward(self, around: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., around) -> centre and log scale, each (..., bands)."""
+        standard = (around - self.centre) / self.spread
+        centre, log_scale = (self.network(standard) + self.skip(standard)).chunk(2, dim=-1)
+        return centre, log_scale.clamp(-4, 4)
+
+    def misfit(self, around: Tensor, pixel: Tensor) -> Tensor:
+        """How far a pixel (..., bands) is from what it should be, by its scale, (...,)."""
+        centre, log_scale = self(around)
+        return student_t((pixel - centre) * torch.exp(-log_scale))
+
+    def loss(self, around: Tensor, pixel: Tensor) -> Tensor:
+        """Negative log likelihood per pixel up to a constant, (...,)."""
+        centre, log_scale = self(around)
+        error = (pixel - centre) * torch.exp(-log_scale)
+        return torch.as_tensor(student_t(error) + log_scale.sum(-1))
 
 
 @dataclass(frozen=True)
@@ -133,16 +195,19 @@ def student_t(error: Tensor, nu: float = 4.0) -> Tensor:
     return torch.as_tensor(0.5 * (nu + 1) * torch.log1p(error**2 / nu).sum(-1))
 
 
-def set_scaling(network: Vae | TranslationVae, features: Tensor) -> None:
+def set_scaling(network: Autoencoder | Expectation | TranslationVae, features: Tensor) -> None:
     """Fix the standardisation of the input from (pixels, features)."""
     network.centre.copy_(features.mean(0))
     network.spread.copy_(features.std(0).clamp_min(1e-6))
 
 
-def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
+def _mlp(inputs: int, width: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    between: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
     layers = nn.Sequential(
+        *between,
         nn.Linear(inputs, width),
         nn.ReLU(),
+        *between,
         nn.Linear(width, width),
         nn.ReLU(),
         nn.Linear(width, outputs),

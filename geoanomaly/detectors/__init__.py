@@ -37,7 +37,7 @@ DETECTORS: tuple[Entry, ...] = (
         "auto",
         "The views of the scenes that confirm each other, fused",
         "geoanomaly.detectors.auto",
-        _CHANGE,
+        (*_CHANGE, *_SINGLE),
     ),
     Entry(
         "cvae",
@@ -64,8 +64,33 @@ DETECTORS: tuple[Entry, ...] = (
         "geoanomaly.detectors.ravaen",
         _CHANGE,
     ),
-    Entry("vae", "Whitened residual of a VAE", "geoanomaly.detectors.single", _SINGLE),
-    Entry("rx", "Mahalanobis distance (global RX)", "geoanomaly.detectors.single", _SINGLE),
+    Entry(
+        "vae",
+        "Whitened residual and code of a VAE",
+        "geoanomaly.detectors.autoencoders",
+        _SINGLE,
+    ),
+    Entry("ae", "Residual of an autoencoder", "geoanomaly.detectors.autoencoders", _SINGLE),
+    Entry(
+        "bank",
+        "Distance to a memory of normal pixels (PatchCore)",
+        "geoanomaly.detectors.bank",
+        _SINGLE,
+    ),
+    Entry(
+        "surroundings",
+        "Unlike what its surroundings lead to expect",
+        "geoanomaly.detectors.surroundings",
+        _SINGLE,
+    ),
+    Entry("rx", "Mahalanobis distance (global RX)", "geoanomaly.detectors.rx", _SINGLE),
+    Entry("local-rx", "Mahalanobis distance in a ring", "geoanomaly.detectors.local_rx", _SINGLE),
+    Entry(
+        "pca",
+        "Residual of principal components (linear autoencoder)",
+        "geoanomaly.detectors.pca",
+        _SINGLE,
+    ),
 )
 
 

@@ -42,11 +42,11 @@ FINE, COARSE = 1.5, 3.0
 QUIET_BANDS = 3
 """With more bands the energy of a pixel is less noisy, and less smoothing is needed."""
 
-RELATED = 0.6
+RELATED = 0.5
 """Least agreement of the two directions of prediction, or there is no relation to speak of."""
 
 CONFIRMED = 0.5
-"""Least agreement with the view of prediction that lets another view join it."""
+"""Least agreement of the log-ratio that lets prediction stand for radar."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,24 @@ def _whole_strides(pixels: int) -> int:
 
 @dataclass(frozen=True)
 class Scale:
-    """Pretrained features that may join: so many blocks, smoothed so, with so much say."""
+    """Pretrained features that may join.
+
+    blocks: of the network; smoothing: Gaussian sigma in pixels; weight: in the fusion, where
+    the pixels have 1, for scenes of three bands; needed: least agreement with the pixels.
+    """
 
     name: str
     blocks: int
     smoothing: float
     weight: float
+    needed: float
 
 
 SCALES = (
-    Scale("Coarse", pretrained.DEEP, COARSE, 1.0),
+    # What costs resolution must be vouched for better.
+    Scale("Coarse", pretrained.DEEP, COARSE, 1.0, needed=0.6),
     # Half the say: it sees little else than the pixels do.
-    Scale("Fine", pretrained.SHALLOW, FINE, 0.5),
+    Scale("Fine", pretrained.SHALLOW, FINE, 0.5, needed=0.5),
 )
 
 _Choice = tuple[tuple[Evidence, ...], tuple[str, ...]]
@@ -109,13 +115,12 @@ class FusedChangeFamily:
     """Chooses by the pair, and fits what it chooses from.
 
     network: correct the linear relation by a network? scales: of features, the first that
-    is confirmed joins; related, confirmed: least agreements.
+    is confirmed joins; related: least agreement of the two directions of prediction.
     """
 
     network: bool = True
     scales: tuple[Scale, ...] = SCALES
     related: float = RELATED
-    confirmed: float = CONFIRMED
 
     def halo(self, setting: Setting) -> int:
         halos = [context.RADIUS + context.radius(COARSE)]
@@ -174,12 +179,12 @@ class FusedChangeFamily:
             view = fit_features(near, pair, (before, after), scale.blocks, options.seed)
             features = candidate(view, scale.smoothing, near, dates)
             shared = agreement(prediction.seen, features.seen)
-            if shared >= self.confirmed:
+            if shared >= scale.needed:
                 reasons.append(f"{name} agree with the pixels by {shared:.0%}: used.")
-                return (features.evidence(scale.weight),), tuple(reasons)
+                return (features.evidence(scale.weight * _shown(dates)),), tuple(reasons)
             reasons.append(
                 f"{name} agree with the pixels by {shared:.0%}: not used, "
-                f"{self.confirmed:.0%} are needed."
+                f"{scale.needed:.0%} are needed."
             )
         return (), tuple(reasons)
 
@@ -229,8 +234,16 @@ def _predicted(view: PredictionView, sample: Sample, dates: Dates) -> tuple[Cand
 
 def _quiet(dates: Dates) -> float:
     """Smoothing that leaves the noise of `QUIET_BANDS` bands, whatever the number of bands."""
-    bands = min(len(dates.before.mean), len(dates.after.mean))
-    return FINE * min(1.0, math.sqrt(QUIET_BANDS / bands))
+    return FINE * min(1.0, math.sqrt(QUIET_BANDS / _bands(dates)))
+
+
+def _shown(dates: Dates) -> float:
+    """How much say a photograph has: it shows three bands, the rest it knows nothing of."""
+    return min(1.0, math.sqrt(3 / _bands(dates)))
+
+
+def _bands(dates: Dates) -> int:
+    return min(len(dates.before.mean), len(dates.after.mean))
 
 
 def _unphotographic(setting: Setting) -> str:

@@ -15,7 +15,7 @@ from shapely.geometry import LineString, Polygon, box
 
 from geoanomaly.calibration import LogNormal
 from geoanomaly.detectors.base import FitOptions
-from geoanomaly.detectors.single import RX
+from geoanomaly.detectors.rx import RX
 from geoanomaly.errors import (
     AreaError,
     InputError,

@@ -51,7 +51,7 @@ def test_train_keep_and_use(tmp_path: Path, settings: Settings) -> None:
     assert card.detector == "vae"
     assert card.trained_on == ("0.tif", "1.tif")
     assert card.calibration["sigma"] > 0
-    assert card.config["normalise"]["mean"]
+    assert card.config["space"]
     assert [each.name for each in list_cards(settings.models_dir)] == ["ground"]
     normal = detect(third, settings, tmp_path, model="ground")
     with rasterio.open(third, "r+") as raster:
