@@ -15,6 +15,8 @@ _SAME = 5e-4
 def first_round(sets: Sequence[LabelledSet], only: Sequence[str] | None = None) -> list[Task]:
     """Everything once; with a second seed the defaults, and all on the smallest sets.
 
+    Variants of a default run once: they are compared with it at the same seed.
+
     only: names of detectors; None = all.
     """
     tasks = []
@@ -26,7 +28,7 @@ def first_round(sets: Sequence[LabelledSet], only: Sequence[str] | None = None) 
                 continue
             default = name == default_of(process)
             tasks.append(Task(each, name, 0, keep=default))
-            if default or each.name in probes:
+            if default or (each.name in probes and name not in variants_of(process)):
                 tasks.append(Task(each, name, 1))
     return tasks
 

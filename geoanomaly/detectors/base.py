@@ -30,7 +30,11 @@ class State:
 
 def network_tensors(network: nn.Module, prefix: str) -> Tensors:
     """A network's weights for a `State`, with names that begin with `prefix`."""
-    return {f"{prefix}{key}": weight.cpu().numpy() for key, weight in network.state_dict().items()}
+    # Contiguous: safetensors writes the bytes of a channels-last array in their own order.
+    return {
+        f"{prefix}{key}": np.ascontiguousarray(weight.cpu().numpy())
+        for key, weight in network.state_dict().items()
+    }
 
 
 def load_network(network: Network, tensors: Tensors, prefix: str) -> Network:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score
 
 from geoanomaly import pretrained
+from geoanomaly.calibration import AsScored
 from geoanomaly.detectors import change_fit
 from geoanomaly.detectors.agreement import agreement
 from geoanomaly.detectors.base import FitOptions
 from geoanomaly.detectors.features import FeatureView, photograph
 from geoanomaly.detectors.fused_change import FUSED_CHANGE, FusedChange
 from geoanomaly.detectors.prediction import PredictionView
+from geoanomaly.models import Model, load_model, make_model, save_model
 from geoanomaly.sampling import Sample
 from geoanomaly.training import Schedule
 from geoanomaly.types import Setting, silent
@@ -154,7 +157,20 @@ def buildings(seed: int) -> NDArray[np.bool_]:
     return roofs
 
 
-def test_small_pixels_are_seen_as_a_photograph() -> None:
+def _model(detector: FusedChange) -> Model:
+    return make_model(
+        detector,
+        AsScored(1),
+        name="kept",
+        family="auto",
+        sensor="rgb",
+        bands=RGB,
+        trained_on=(),
+        seed=0,
+    )
+
+
+def test_small_pixels_are_seen_as_a_photograph(tmp_path: Path) -> None:
     """A quarter is built over: coarse features agree with the pixels there, and join them."""
     ground = texture(3, 3, SIDE, SIDE) / 8
     streets = np.where(buildings(5), 160.0, 60.0) + ground
@@ -166,6 +182,9 @@ def test_small_pixels_are_seen_as_a_photograph() -> None:
     detector = fit(optical(), before, after)
     assert any(isinstance(each.view, FeatureView) for each in detector.evidence), detector.choice
     found = score(detector, before, after)
+    save_model(_model(detector), tmp_path / "kept")
+    kept = load_model(tmp_path / "kept").detector
+    np.testing.assert_array_equal(score(kept, before, after), found)  # type: ignore[arg-type]
     alone = replace(detector, evidence=detector.evidence[:1])
     truth = rebuilt.ravel()
     fused = average_precision_score(truth, found.ravel())
