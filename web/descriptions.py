@@ -55,6 +55,8 @@ _AREA = {
         {"type": "string", "enum": list(SENSORS)},
     ),
 }
+
+
 def _detector(process: Process) -> dict[str, Any]:
     """The input that chooses among the detectors of a process."""
     names = [entry.name for entry in detectors_for(process)]

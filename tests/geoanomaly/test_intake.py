@@ -220,7 +220,7 @@ def test_a_detector_of_the_other_process(folder: Path, settings: Settings) -> No
         r"'rx' does not serve detect-change\. Choose from: auto, cvae, rwr",
     )  # fmt: skip
     for spec in (single(folder, detector="cvae"), train(folder, "after", detector="rwr")):
-        refused(spec, settings, ParameterError, "detector", r"Choose from: vae, rx")
+        refused(spec, settings, ParameterError, "detector", r"Choose from: auto, vae")
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
