@@ -24,39 +24,29 @@ class AutoencoderConfig:
 class Autoencoder(nn.Module):
     """An autoencoder of one pixel's features, with a linear path beside each network.
 
-    The linear path makes it at least a principal-component model; the networks bend
-    it. Standardises its input itself.
+    The linear path makes it at least a principal-component model; the networks bend it.
     """
-
-    centre: Tensor
-    spread: Tensor
 
     def __init__(self, config: AutoencoderConfig, outputs: int = 1) -> None:
         """outputs: of the encoder's network, per dimension of the code."""
         super().__init__()
         self.config = config
-        self.register_buffer("centre", torch.zeros(config.features))
-        self.register_buffer("spread", torch.ones(config.features))
         self.encoder = _mlp(config.features, config.width, outputs * config.latent)
         self.encoder_skip = nn.Linear(config.features, config.latent, bias=False)
         self.decoder = _mlp(config.latent, config.width, config.features)
         self.decoder_skip = nn.Linear(config.latent, config.features, bias=False)
 
-    def standardise(self, features: Tensor) -> Tensor:
-        return (features - self.centre) / self.spread
-
-    def code(self, standard: Tensor) -> Tensor:
+    def code(self, features: Tensor) -> Tensor:
         """(..., features) -> (..., latent); deterministic."""
-        return torch.as_tensor(self.encoder(standard) + self.encoder_skip(standard))
+        return torch.as_tensor(self.encoder(features) + self.encoder_skip(features))
 
     def decode(self, code: Tensor) -> Tensor:
         return torch.as_tensor(self.decoder(code) + self.decoder_skip(code))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """What the code does not explain (..., features), and the code (..., latent)."""
-        standard = self.standardise(features)
-        code = self.code(standard)
-        return standard - self.decode(code), code
+        code = self.code(features)
+        return features - self.decode(code), code
 
     def loss(self, features: Tensor) -> Tensor:
         """Squared error per pixel, (...,)."""
@@ -71,20 +61,19 @@ class Vae(Autoencoder):
         super().__init__(config, outputs=2)
         self.log_deviation = nn.Parameter(torch.zeros(config.features))
 
-    def encode(self, standard: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(..., features) -> mean and log variance of the code, each (..., latent)."""
-        mean, log_variance = self.encoder(standard).chunk(2, dim=-1)
-        return mean + self.encoder_skip(standard), log_variance.clamp(-8, 4)
+        mean, log_variance = self.encoder(features).chunk(2, dim=-1)
+        return mean + self.encoder_skip(features), log_variance.clamp(-8, 4)
 
-    def code(self, standard: Tensor) -> Tensor:
-        return self.encode(standard)[0]
+    def code(self, features: Tensor) -> Tensor:
+        return self.encode(features)[0]
 
     def loss(self, features: Tensor) -> Tensor:
         """Negative evidence lower bound per pixel, (...,)."""
-        standard = self.standardise(features)
-        mean, log_variance = self.encode(standard)
+        mean, log_variance = self.encode(features)
         code = mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)
-        error = (standard - self.decode(code)) * torch.exp(-self.log_deviation)
+        error = (features - self.decode(code)) * torch.exp(-self.log_deviation)
         fit = 0.5 * (error**2).sum(-1) + self.log_deviation.sum()
         return fit + divergence(mean, log_variance)
 
@@ -101,22 +90,16 @@ class ExpectationConfig:
 class Expectation(nn.Module):
     """What a pixel should be by its surroundings: centre and scale of a Student-t in each band."""
 
-    centre: Tensor
-    spread: Tensor
-
     def __init__(self, config: ExpectationConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("centre", torch.zeros(config.around))
-        self.register_buffer("spread", torch.ones(config.around))
         # A small scene is soon known by heart, its anomalies too, but for the dropout.
         self.network = _mlp(config.around, config.width, 2 * config.bands, dropout=0.1)
         self.skip = nn.Linear(config.around, 2 * config.bands)
 
     def forward(self, around: Tensor) -> tuple[Tensor, Tensor]:
         """(..., around) -> centre and log scale, each (..., bands)."""
-        standard = (around - self.centre) / self.spread
-        centre, log_scale = (self.network(standard) + self.skip(standard)).chunk(2, dim=-1)
+        centre, log_scale = (self.network(around) + self.skip(around)).chunk(2, dim=-1)
         return centre, log_scale.clamp(-4, 4)
 
     def misfit(self, around: Tensor, pixel: Tensor) -> Tensor:
@@ -195,7 +178,7 @@ def student_t(error: Tensor, nu: float = 4.0) -> Tensor:
     return torch.as_tensor(0.5 * (nu + 1) * torch.log1p(error**2 / nu).sum(-1))
 
 
-def set_scaling(network: Autoencoder | Expectation | TranslationVae, features: Tensor) -> None:
+def set_scaling(network: TranslationVae, features: Tensor) -> None:
     """Fix the standardisation of the input from (pixels, features)."""
     network.centre.copy_(features.mean(0))
     network.spread.copy_(features.std(0).clamp_min(1e-6))

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoanomaly import context
-from geoanomaly.backbone import Matrix, energy, whitener
+from geoanomaly.backbone import Matrix, energy
 from geoanomaly.detectors.base import FitOptions, State, joined, load_network, network_tensors, part
 from geoanomaly.detectors.pixels import (
-    TINY,
+    FLAT,
     PixelSpace,
     fit_space,
     needs_context,
     restore_space,
     to_tensor,
 )
-from geoanomaly.detectors.robust import Kept, train_trimmed
-from geoanomaly.networks import Autoencoder, AutoencoderConfig, Vae, set_scaling
+from geoanomaly.detectors.robust import Kept, normal_whitener, train_trimmed
+from geoanomaly.networks import Autoencoder, AutoencoderConfig, Vae
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
@@ -76,8 +76,9 @@ class AutoencoderDetector:
             "variational": isinstance(self.network, Vae),
             "network": asdict(self.network.config),
         }
-        model = State(config, {**tensors, **weights})
-        return joined({}, {"space": self.space.state(), "model": model})
+        return joined(
+            {}, {"space": self.space.state(), "model": State(config, {**tensors, **weights})}
+        )
 
 
 def restore_autoencoder(state: State) -> AutoencoderDetector:
@@ -128,7 +129,6 @@ class AutoencoderFamily:
         # A code as wide as the pixel would copy it.
         config = AutoencoderConfig(features, min(LATENT, max(1, features // 2)))
         network = Vae(config) if self.variational else Autoencoder(config)
-        set_scaling(network, pixels)
         kept = train_trimmed(
             network,
             lambda indexes: network.loss(pixels[indexes]),
@@ -159,11 +159,11 @@ def _normal(network: Autoencoder, pixels: Tensor, kept: Kept) -> tuple[Matrix, M
 
     A plain autoencoder is the textbook's: each feature's error by its own size.
     """
-    normal = _evidence(network, pixels)[kept]
-    centre = normal.mean(axis=0)
+    evidence = _evidence(network, pixels)
     if isinstance(network, Vae):
-        return centre, whitener(normal - centre, np.ones(len(normal)))
-    return centre, np.diag(1 / np.maximum(normal.std(axis=0), TINY))
+        return normal_whitener(evidence, kept)
+    normal = evidence[kept]
+    return normal.mean(axis=0), np.diag(1 / np.maximum(normal.std(axis=0), FLAT))
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ from torch import Tensor
 from geoanomaly import context
 from geoanomaly.detectors.base import FitOptions, State, joined, part
 from geoanomaly.detectors.pixels import (
-    TINY,
+    FLAT,
     PixelSpace,
     fit_space,
     needs_context,
@@ -35,8 +35,10 @@ from tiling.types import TileBatch
 COMPONENTS = 10
 MEMBERS = 500
 MAX_PIXELS = 20_000
-CHUNK = 8192
-"""Pixels whose distances to all members are held at once."""
+CHUNK = 1024
+"""Pixels whose distances to all members are held at once: they fit in a processor's cache."""
+
+TENSORS = ("centre", "whiten", "members", "log_share")
 
 
 @dataclass(frozen=True)
@@ -51,40 +53,43 @@ class Bank:
     width: float
 
     def distance(self, pixels: Tensor) -> Tensor:
-        """(pixels, f) -> (pixels,)."""
-        return torch.cat([self._distance(chunk) for chunk in torch.split(pixels, CHUNK)])
+        """(pixels, components), the leading ones of which are used -> (pixels,)."""
+        used = pixels[:, : len(self.centre)]
+        return torch.cat([self._distance(chunk) for chunk in torch.split(used, CHUNK)])
 
     def _distance(self, pixels: Tensor) -> Tensor:
         pixels = (pixels - self.centre) @ self.whiten
-        squares = pixels.square().sum(1, keepdim=True) + self.members.square().sum(1)
-        apart = (squares - 2 * pixels @ self.members.T).clamp_min(0)
-        near = torch.logsumexp(self.log_share - apart / (2 * self.width**2), dim=1)
-        return self.width * (-2 * near).clamp_min(0).sqrt()
+        scale = 1 / (2 * self.width**2)
+        # -scale |pixel - member|^2 = scale (2 pixel . member - |member|^2) - scale |pixel|^2
+        offset = self.log_share - scale * self.members.square().sum(1)
+        near = torch.logsumexp(torch.addmm(offset, pixels, 2 * scale * self.members.T), dim=1)
+        return (pixels.square().sum(1) - near / scale).clamp_min(0).sqrt()
 
     def to(self, device: torch.device) -> Bank:
-        tensors = (self.centre, self.whiten, self.members, self.log_share)
-        centre, whiten, members, log_share = (tensor.to(device) for tensor in tensors)
-        return Bank(centre, whiten, members, log_share, self.width)
+        return Bank(
+            self.centre.to(device),
+            self.whiten.to(device),
+            self.members.to(device),
+            self.log_share.to(device),
+            self.width,
+        )
 
     def state(self) -> State:
-        names = ("centre", "whiten", "members", "log_share")
-        tensors = {name: getattr(self, name).cpu().numpy() for name in names}
+        tensors = {name: getattr(self, name).cpu().numpy() for name in TENSORS}
         return State({"width": self.width}, tensors)
 
 
 def restore_bank(state: State) -> Bank:
     """The inverse of `Bank.state`."""
-    names = ("centre", "whiten", "members", "log_share")
-    centre, whiten, members, log_share = (
-        torch.from_numpy(np.array(state.tensors[name])) for name in names
-    )
-    return Bank(centre, whiten, members, log_share, state.config["width"])
+    tensors = {name: torch.from_numpy(np.array(state.tensors[name])) for name in TENSORS}
+    return Bank(**tensors, width=state.config["width"])
 
 
 @torch.inference_mode()
-def fit_bank(pixels: Tensor, kept: Kept) -> Bank:
-    """Remember what is normal of (pixels, f), in random order, of which `kept` (pixels,) may be."""
-    pixels, kept = pixels[:MAX_PIXELS], kept[:MAX_PIXELS]
+def fit_bank(pixels: Tensor) -> Bank:
+    """Remember what is normal of (pixels, components), in random order."""
+    pixels = pixels[:MAX_PIXELS, :COMPONENTS]
+    kept = np.ones(len(pixels), dtype=bool)
     for _ in range(ROUNDS - 1):
         bank = _remember(pixels, kept)
         kept = trim(bank.distance(pixels).numpy(), kept)
@@ -93,12 +98,12 @@ def fit_bank(pixels: Tensor, kept: Kept) -> Bank:
 
 def _remember(pixels: Tensor, kept: Kept) -> Bank:
     described = pixels.double().numpy()
-    centre, whiten, _ = normal_whitener(described, kept, rounds=0)
+    centre, whiten = normal_whitener(described, kept)
     normal = to_tensor((described[kept] - centre) @ whiten)
     chosen, owner, apart = _coreset(normal)
     share = torch.bincount(owner, minlength=len(chosen)) / len(normal)
     # As wide as members lie apart: twice the distance of a pixel from its own.
-    width = 2 * math.sqrt(max(float(apart.mean()) / normal.shape[1], TINY))
+    width = 2 * max(math.sqrt(float(apart.mean()) / normal.shape[1]), FLAT)
     return Bank(to_tensor(centre), to_tensor(whiten), normal[chosen], share.log(), width)
 
 
@@ -111,7 +116,7 @@ def _coreset(normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     chosen = [0]
     apart = (normal - normal[0]).square().sum(1)
     owner = torch.zeros(len(normal), dtype=torch.long)
-    while len(chosen) < MEMBERS and float(apart.max()) > TINY:
+    while len(chosen) < MEMBERS and float(apart.max()) > FLAT**2:
         farthest = int(apart.argmax())
         distance = (normal - normal[farthest]).square().sum(1)
         nearer = distance < apart
@@ -159,7 +164,7 @@ class BankFamily:
             components=COMPONENTS,
             contextual=needs_context(options.setting),
         )
-        return BankDetector(space, fit_bank(pixels, np.ones(len(pixels), dtype=bool)))
+        return BankDetector(space, fit_bank(pixels))
 
     def restore(self, state: State) -> BankDetector:
         return BankDetector(restore_space(part(state, "space")), restore_bank(part(state, "bank")))

@@ -1,8 +1,10 @@
-"""The default for one scene: what a pixel is and where it is, on one scale.
+"""The default for one scene: parts that err differently, on one scale.
 
-A VAE and a bank of its codes say whether a pixel is like any normal ground; the
-surroundings say whether it belongs where it lies. Each is turned into the deviate
-that a normal pixel of that rank would have, and the two questions weigh alike (Stouffer's method).
+A VAE and a bank say whether a pixel is like any normal ground. Where it is described by its
+spectrum alone, a third part says whether it belongs where it lies, and the two questions
+weigh alike; with few bands the description holds the surroundings already. Each part's
+scores become those that normal deviates of their ranks have, so that none can shout by
+its units alone; their mean lets one that is certain be heard.
 """
 
 from __future__ import annotations
@@ -15,27 +17,34 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from geoanomaly.detectors.autoencoders import VAE, AutoencoderDetector
+from geoanomaly.detectors.autoencoders import VAE, AutoencoderDetector, restore_autoencoder
 from geoanomaly.detectors.bank import Bank, fit_bank, restore_bank
 from geoanomaly.detectors.base import FitOptions, State, joined, part
+from geoanomaly.detectors.pixels import FLAT, needs_context
 from geoanomaly.detectors.robust import trim
-from geoanomaly.detectors.surroundings import SURROUNDINGS, SurroundingsDetector
+from geoanomaly.detectors.surroundings import (
+    SURROUNDINGS,
+    Surroundings,
+    fit_surroundings,
+    restore_surroundings,
+)
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 
-WEIGHTS = {"vae": 0.25, "bank": 0.25, "surroundings": 0.5}
+WEIGHTS = {"vae": 1, "bank": 1, "surroundings": 2}
 DEVIATES = np.linspace(-2, 3, 51)
-"""At which ranks are known; beyond the last, the log score goes on as in its last unit."""
+"""The ranks that are kept; beyond the last, the log score goes on as over the last `TAIL`."""
 
-LAST_UNIT = 11
-"""Deviates in it."""
+TAIL = 10
+"""Of them: one deviation's worth."""
 
-FLAT = 1e-3
-"""Smallest rise of the log score per deviate: a scene of one colour scores alike everywhere."""
+WINDOWS = 16
+"""Of the sample, that ranks are taken from."""
 
 MAX_DEVIATE = 20.0
-TINY = 1e-12
+"""Beyond, float32 would lose what the other parts say."""
+
 Scores = NDArray[np.float32]
 
 
@@ -45,42 +54,63 @@ class Scale:
 
     log_scores: tuple[float, ...]
 
-    def deviate(self, score: Scores) -> Scores:
-        """Scores (any shape) -> what a standard normal variable has at that rank; NaN stays NaN."""
-        logs = np.log(np.maximum(score, TINY))
-        unit = self.log_scores[-LAST_UNIT:]
-        slope = (DEVIATES[-1] - DEVIATES[-LAST_UNIT]) / (unit[-1] - unit[0])
-        beyond = np.maximum(logs - unit[-1], 0) * slope
+    def __call__(self, score: Scores) -> Scores:
+        """Scores (any shape) -> exp(standard normal deviate of that rank); NaN stays NaN."""
+        logs = np.log(np.maximum(score, FLAT))
+        before, last = self.log_scores[-TAIL - 1], self.log_scores[-1]
+        slope = (DEVIATES[-1] - DEVIATES[-TAIL - 1]) / (last - before)
+        beyond = np.maximum(logs - last, 0) * slope
         deviate = np.interp(logs, self.log_scores, DEVIATES) + beyond
-        return np.asarray(np.minimum(deviate, MAX_DEVIATE), dtype=np.float32)
+        return np.asarray(np.exp(np.minimum(deviate, MAX_DEVIATE)), dtype=np.float32)
 
 
 def fit_scale(scores: Scores) -> Scale:
-    logs = np.log(np.maximum(scores.astype(np.float64), TINY))
+    logs = np.log(np.maximum(scores.astype(np.float64), FLAT))
+    # Where all score alike, they still rise a little: the scene is ordinary everywhere.
     rising = np.quantile(logs, ndtr(DEVIATES)) + FLAT * DEVIATES
     return Scale(tuple(rising.tolist()))
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The three that are fused; they score pixels together to share what they have in common."""
+    """What is fused; all look at the pixels in the VAE's space. surroundings: None = not asked."""
 
     vae: AutoencoderDetector
     bank: Bank
-    surroundings: SurroundingsDetector
+    surroundings: Surroundings | None
 
-    def score(self, batches: tuple[TileBatch, ...]) -> dict[str, Scores]:
-        """By the names of `WEIGHTS`, (n, y, x)."""
-        pixels, valid = self.vae.space(batches[0])
-        residual, code = self.vae.network(pixels)
-        found = {"vae": self.vae.distance(residual, code), "bank": self.bank.distance(code)}
-        scores = {name: each.view(valid.shape).cpu().numpy() for name, each in found.items()}
-        return {**scores, "surroundings": self.surroundings.score(batches)}
+    @property
+    def reach(self) -> int:
+        return self.vae.halo + (self.surroundings.ring.outer if self.surroundings else 0)
+
+    def score(self, batch: TileBatch) -> dict[str, Scores]:
+        """By the names of `WEIGHTS`, (n, y, x); NaN = no data."""
+        pixels, valid = self.vae.space(batch)
+        scores = {
+            "vae": self.vae.distance(*self.vae.network(pixels)),
+            "bank": self.bank.distance(pixels),
+        }
+        if self.surroundings:
+            scores["surroundings"] = self.surroundings.misfit(pixels, valid)
+        return {
+            name: score.view(valid.shape).masked_fill(~valid, torch.nan).cpu().numpy()
+            for name, score in scores.items()
+        }
+
+    def to(self, device: torch.device) -> Parts:
+        surroundings = self.surroundings and self.surroundings.to(device)
+        return Parts(self.vae.to(device), self.bank.to(device), surroundings)
+
+    def states(self) -> dict[str, State]:
+        states = {"vae": self.vae.state(), "bank": self.bank.state()}
+        if self.surroundings:
+            states["surroundings"] = self.surroundings.state()
+        return states
 
 
 @dataclass(frozen=True)
 class FusedDetector:
-    """Exponential of the weighted mean deviate, so that scores are positive as others are."""
+    """Weighted mean of the parts on their common scale. scales: one a part."""
 
     parts: Parts
     scales: dict[str, Scale]
@@ -89,62 +119,62 @@ class FusedDetector:
 
     @property
     def halo(self) -> int:
-        return max(self.parts.vae.halo, self.parts.surroundings.halo)
+        return self.parts.reach
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> Scores:
-        scores = self.parts.score(batches)
-        deviate = sum(
-            weight * self.scales[name].deviate(scores[name]) for name, weight in WEIGHTS.items()
-        )
-        # The surroundings are NaN where there is no data, and so is the sum.
-        return np.exp(deviate, dtype=np.float32)
+        total = sum(WEIGHTS[name] for name in self.scales)
+        scores = self.parts.score(batches[0])
+        shares = [
+            WEIGHTS[name] / total * scale(scores[name]) for name, scale in self.scales.items()
+        ]
+        return np.asarray(np.add.reduce(shares), dtype=np.float32)
 
     def to(self, device: torch.device) -> FusedDetector:
-        vae, bank, surroundings = self.parts.vae, self.parts.bank, self.parts.surroundings
-        parts = Parts(vae.to(device), bank.to(device), surroundings.to(device))
-        return replace(self, parts=parts)
+        return replace(self, parts=self.parts.to(device))
 
     def state(self) -> State:
         scales = {name: scale.log_scores for name, scale in self.scales.items()}
-        parts = {name: getattr(self.parts, name).state() for name in WEIGHTS}
-        return joined({"scales": scales}, parts)
+        return joined({"scales": scales}, self.parts.states())
 
 
 class FusedFamily:
     def halo(self, setting: Setting) -> int:
-        return max(VAE.halo(setting), SURROUNDINGS.halo(setting))
+        return VAE.halo(setting) if needs_context(setting) else SURROUNDINGS.halo(setting)
 
     def fit(self, sample: Sample, options: FitOptions) -> FusedDetector:
         middle = (options.start + options.end) / 2
         fit = VAE.fit_all(sample, replace(options, end=middle))
-        with torch.inference_mode():
-            residual, code = fit.detector.network(fit.pixels)
-            bank = fit_bank(code, fit.kept)
-            strange = fit.detector.distance(residual, code).numpy()
-        kept = trim(strange, np.ones(len(strange), dtype=bool))
-        surroundings = SURROUNDINGS.fit_kept(sample, replace(options, start=middle), kept)
-        parts = Parts(fit.detector, bank, surroundings)
+        surroundings = None
+        if not fit.detector.space.description.contextual:
+            with torch.inference_mode():
+                strange = fit.detector.distance(*fit.detector.network(fit.pixels)).numpy()
+            # What is like no normal ground is not what should be expected anywhere.
+            kept = trim(strange, np.ones(len(strange), dtype=bool))
+            surroundings = fit_surroundings(
+                sample, fit.detector.space, replace(options, start=middle), kept
+            )
+        parts = Parts(fit.detector, fit_bank(fit.pixels), surroundings)
         return FusedDetector(parts, _scales(parts, sample))
 
     def restore(self, state: State) -> FusedDetector:
-        parts = Parts(
-            VAE.restore(part(state, "vae")),
-            restore_bank(part(state, "bank")),
-            SURROUNDINGS.restore(part(state, "surroundings")),
-        )
         scales = {name: Scale(tuple(scores)) for name, scores in state.config["scales"].items()}
+        parts = Parts(
+            restore_autoencoder(part(state, "vae")),
+            restore_bank(part(state, "bank")),
+            restore_surroundings(part(state, "surroundings")) if "surroundings" in scales else None,
+        )
         return FusedDetector(parts, scales)
 
 
 @torch.inference_mode()
 def _scales(parts: Parts, sample: Sample) -> dict[str, Scale]:
-    """From all pixels of the sample, window by window as in detection."""
-    seen: dict[str, list[Scores]] = {name: [] for name in WEIGHTS}
-    for number, core in enumerate(sample.core):
-        for name, scores in parts.score((sample.batches[0].window(number),)).items():
-            seen[name].append(scores[0][core])
-    return {name: fit_scale(np.concatenate(scores)) for name, scores in seen.items()}
+    """From the first windows of the sample, which are in random order."""
+    batch, seen = sample.batches[0], []
+    for number, core in enumerate(sample.core[:WINDOWS]):
+        scores = parts.score(batch.window(number))
+        seen.append({name: score[0][core] for name, score in scores.items()})
+    return {name: fit_scale(np.concatenate([each[name] for each in seen])) for name in seen[0]}
 
 
 FUSED = FusedFamily()

@@ -80,7 +80,8 @@ def _distance(shown: Tensor, valid: Tensor) -> Tensor:
     covariance.diagonal(dim1=1, dim2=2).add_(SHRINKAGE)
     apart = rows(shown - mean)[..., None]
     whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), apart, upper=False)
-    return torch.as_tensor(whitened[..., 0].square().mean(-1).sqrt().view(valid.shape))
+    root = whitened[..., 0].square().mean(-1).sqrt()
+    return torch.as_tensor(root.view(valid.shape))
 
 
 class LocalRxFamily:

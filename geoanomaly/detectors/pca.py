@@ -9,7 +9,8 @@ from geoanomaly.backbone import Matrix, energy
 from geoanomaly.detectors.base import FitOptions, State
 from geoanomaly.detectors.linear import LinearDetector, restore_linear
 from geoanomaly.detectors.pixels import (
-    TINY,
+    FLAT,
+    MAX_SPECTRA,
     fit_description,
     gather,
     needs_context,
@@ -30,7 +31,7 @@ class PcaFamily:
     def fit(self, sample: Sample, options: FitOptions) -> LinearDetector:
         contextual = needs_context(options.setting)
         description = fit_description(sample, options.setting, contextual=contextual)
-        pixels = gather(sample, description, options.seed).double().numpy()
+        pixels = gather(sample, description, options.seed)[:MAX_SPECTRA].double().numpy()
         kept = np.ones(len(pixels), dtype=bool)
         for _ in range(ROUNDS):
             centre, unexplained = _unexplained(pixels[kept])
@@ -49,7 +50,7 @@ def _unexplained(normal: Matrix) -> tuple[Matrix, Matrix]:
     shown = axes[:, : min(COMPONENTS, len(axes) // 2)]
     residual = np.eye(len(axes)) - shown @ shown.T
     deviation = ((normal - centre) @ residual).std(axis=0)
-    return centre, residual / np.maximum(deviation, TINY)
+    return centre, residual / np.maximum(deviation, FLAT)
 
 
 PCA = PcaFamily()

@@ -21,10 +21,11 @@ SPECTRAL_BANDS = 16
 """With more bands a pixel's spectrum says enough; with fewer its surroundings are needed too."""
 
 MAX_PIXELS = 100_000
-MAX_PRINCIPAL = 30_000
-"""Pixels that principal components are taken of."""
+MAX_SPECTRA = 30_000
+"""Pixels of which moments of all bands are taken: they are many where bands are many."""
 
-TINY = 1e-6
+FLAT = 1e-3
+"""Deviations below it, in units of a band's own, are rounding and no feature of the ground."""
 
 
 def needs_context(setting: Setting) -> bool:
@@ -116,10 +117,10 @@ def fit_space(
     """The space of at most `components`, and sampled pixels in it, (pixels, components)."""
     description = fit_description(sample, setting, contextual=contextual)
     described = gather(sample, description, seed)
-    centre, axes, variance = principal(described[:MAX_PRINCIPAL].double().numpy())
+    centre, axes, variance = principal(described[:MAX_SPECTRA].double().numpy())
     # Directions in which the scene does not vary would be rounding noise, blown up.
-    kept = max(1, int((variance[:components] > TINY * max(variance[0], TINY)).sum()))
-    basis = axes[:, :kept] / np.sqrt(np.maximum(variance[:kept], TINY))
+    kept = max(1, int((variance[:components] > FLAT**2).sum()))
+    basis = axes[:, :kept] / np.sqrt(np.maximum(variance[:kept], FLAT**2))
     space = PixelSpace(description, to_tensor(centre), to_tensor(basis))
     return space, space.turn(described)
 
@@ -140,7 +141,10 @@ Describe = Callable[[TileBatch], tuple[Tensor, Tensor]]
 
 @torch.inference_mode()
 def gather(sample: Sample, describe: Describe, seed: int) -> Tensor:
-    """Rows of at most `MAX_PIXELS` core pixels, in random order; the same for a seed."""
+    """Rows of at most `MAX_PIXELS` core pixels, in random order.
+
+    The same pixels for the same seed, however they are described.
+    """
     batch = sample.batches[0]
     picked = pick(sample, MAX_PIXELS, np.random.default_rng(seed))
     parts = [

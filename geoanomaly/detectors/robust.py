@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from geoanomaly.backbone import Matrix, energy, whitener
+from geoanomaly.backbone import Matrix, energy
 from geoanomaly.detectors.base import FitOptions
+from geoanomaly.detectors.pixels import FLAT
 from geoanomaly.types import Progress
 
 TRIMMED = 0.02
@@ -31,20 +32,19 @@ def trim(strangeness: NDArray[np.floating], kept: Kept) -> Kept:
     return np.asarray(kept & (strangeness <= np.quantile(strangeness[kept], 1 - TRIMMED)))
 
 
-def normal_whitener(described: Matrix, kept: Kept, *, rounds: int) -> tuple[Matrix, Matrix, Kept]:
+def normal_whitener(described: Matrix, kept: Kept, *, rounds: int = 0) -> tuple[Matrix, Matrix]:
     """Centre (f,) and whitening matrix (f, f) of the kept pixels of (pixels, f), trimmed further.
 
-    Also returns who was kept in the end.
+    described: bands or features in units of their own deviation.
     """
     for _ in range(rounds):
-        centre, whiten = _moments(described[kept])
+        centre, whiten = normal_whitener(described, kept)
         kept = trim(energy((described - centre) @ whiten), kept)
-    return *_moments(described[kept]), kept
-
-
-def _moments(normal: Matrix) -> tuple[Matrix, Matrix]:
+    normal = described[kept]
     centre = normal.mean(axis=0)
-    return centre, whitener(normal - centre, np.ones(len(normal)))
+    covariance = (normal - centre).T @ (normal - centre) / len(normal)
+    covariance[np.diag_indices_from(covariance)] += FLAT**2
+    return centre, np.asarray(np.linalg.inv(np.linalg.cholesky(covariance)).T)
 
 
 def train_trimmed(

@@ -9,7 +9,7 @@ import numpy as np
 
 from geoanomaly.detectors.base import FitOptions, State
 from geoanomaly.detectors.linear import LinearDetector, restore_linear
-from geoanomaly.detectors.pixels import fit_description, gather, to_tensor
+from geoanomaly.detectors.pixels import MAX_SPECTRA, fit_description, gather, to_tensor
 from geoanomaly.detectors.robust import normal_whitener
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting
@@ -21,8 +21,8 @@ class RxFamily:
 
     def fit(self, sample: Sample, options: FitOptions) -> LinearDetector:
         description = fit_description(sample, options.setting, contextual=False)
-        pixels = gather(sample, description, options.seed).double().numpy()
-        centre, whiten, _ = normal_whitener(pixels, np.ones(len(pixels), dtype=bool), rounds=2)
+        pixels = gather(sample, description, options.seed)[:MAX_SPECTRA].double().numpy()
+        centre, whiten = normal_whitener(pixels, np.ones(len(pixels), dtype=bool), rounds=2)
         return LinearDetector(description, to_tensor(centre), to_tensor(whiten))
 
     def restore(self, state: State) -> LinearDetector:

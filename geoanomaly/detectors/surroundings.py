@@ -27,71 +27,112 @@ from geoanomaly.detectors.pixels import (
     rows,
 )
 from geoanomaly.detectors.robust import Kept, train_trimmed
-from geoanomaly.networks import Expectation, ExpectationConfig, set_scaling
+from geoanomaly.networks import Expectation, ExpectationConfig
 from geoanomaly.rings import Ring, ring_mean
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 
 COMPONENTS = 10
-FLAT = 1e-3
+LEAST = 1e-3
 """Smallest local variance that is told from none, in units of the scene's."""
 
 
 @dataclass(frozen=True)
-class Scenery:
-    """A pixel's components and those of its surroundings, in one row."""
+class Surroundings:
+    """How far pixels are from what a ring around them lets expect."""
 
-    space: PixelSpace
+    ring: Ring
+    network: Expectation
 
-    @property
-    def ring(self) -> Ring:
-        return _ring(contextual=self.space.description.contextual)
+    def misfit(self, pixels: Tensor, valid: Tensor) -> Tensor:
+        """(n y x, components), the leading ones of which are used, valid (n, y, x) -> (n y x,)."""
+        seen = _see(pixels[:, : self.network.config.bands], valid, self.ring)
+        return self.network.misfit(*_split(seen))
 
-    @property
-    def reach(self) -> int:
-        return self.space.reach + self.ring.outer
+    def to(self, device: torch.device) -> Surroundings:
+        return Surroundings(self.ring, self.network.to(device))
 
-    def __call__(self, batch: TileBatch) -> tuple[Tensor, Tensor]:
-        """(n y x, 3 components): around (mean, log deviation), then the pixel; valid (n, y, x)."""
-        pixels, valid = self.space(batch)
-        shown = image(pixels, valid)
-        mean = ring_mean(shown, valid, self.ring)
-        variance = ring_mean(shown**2, valid, self.ring) - mean**2
-        deviation = 0.5 * variance.clamp_min(FLAT).log()
-        return torch.cat([rows(mean), rows(deviation), pixels], dim=1), valid
+    def state(self) -> State:
+        config = {"ring": asdict(self.ring), "network": asdict(self.network.config)}
+        return State(config, network_tensors(self.network, ""))
+
+
+def restore_surroundings(state: State) -> Surroundings:
+    """The inverse of `Surroundings.state`."""
+    network = Expectation(ExpectationConfig(**state.config["network"]))
+    return Surroundings(Ring(**state.config["ring"]), load_network(network, state.tensors, ""))
+
+
+def fit_surroundings(
+    sample: Sample, space: PixelSpace, options: FitOptions, kept: Kept | None = None
+) -> Surroundings:
+    """kept (pixels,): of those that `gather` picks, who may be normal; None = all."""
+    ring = _ring(contextual=space.description.contextual)
+
+    def describe(batch: TileBatch) -> tuple[Tensor, Tensor]:
+        pixels, valid = space(batch)
+        return _see(pixels[:, :COMPONENTS], valid, ring), valid
+
+    around, pixel = _split(gather(sample, describe, options.seed))
+    torch.manual_seed(options.seed)
+    network = Expectation(ExpectationConfig(around.shape[1], pixel.shape[1]))
+    train_trimmed(
+        network,
+        lambda indexes: network.loss(around[indexes], pixel[indexes]),
+        lambda _: network.misfit(around, pixel).numpy(),
+        np.ones(len(pixel), dtype=bool) if kept is None else kept,
+        options,
+        "what belongs where",
+    )
+    return Surroundings(ring, network)
+
+
+def _see(pixels: Tensor, valid: Tensor, ring: Ring) -> Tensor:
+    """(n y x, c) -> (n y x, 3 c): mean around, log deviation around, the pixel itself."""
+    shown = image(pixels, valid)
+    mean = ring_mean(shown, valid, ring)
+    variance = ring_mean(shown**2, valid, ring) - mean**2
+    deviation = 0.5 * variance.clamp_min(LEAST).log()
+    return torch.cat([rows(mean), rows(deviation), pixels], dim=1)
+
+
+def _split(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """What is around, and the pixel."""
+    components = seen.shape[1] // 3
+    return seen[:, : 2 * components], seen[:, 2 * components :]
+
+
+def _ring(*, contextual: bool) -> Ring:
+    """Windows of 5 and 17 pixels for spectra; what describes patches is compared with patches."""
+    return Ring(8, 32) if contextual else Ring(2, 8)
 
 
 @dataclass(frozen=True)
 class SurroundingsDetector:
     """Misfit of a pixel to what its surroundings lead to expect."""
 
-    scenery: Scenery
-    network: Expectation
+    space: PixelSpace
+    surroundings: Surroundings
 
     calibrated: ClassVar[bool] = False
 
     @property
     def halo(self) -> int:
-        return self.scenery.reach
+        return self.space.reach + self.surroundings.ring.outer
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        seen, valid = self.scenery(batches[0])
-        misfit = self.misfit(seen).view(valid.shape)
+        pixels, valid = self.space(batches[0])
+        misfit = self.surroundings.misfit(pixels, valid).view(valid.shape)
         return np.asarray(misfit.masked_fill(~valid, torch.nan).cpu().numpy())
 
-    def misfit(self, seen: Tensor) -> Tensor:
-        around, pixel = _split(seen)
-        return self.network.misfit(around, pixel)
-
     def to(self, device: torch.device) -> SurroundingsDetector:
-        space = self.scenery.space.to(device)
-        return SurroundingsDetector(Scenery(space), self.network.to(device))
+        return SurroundingsDetector(self.space.to(device), self.surroundings.to(device))
 
     def state(self) -> State:
-        network = State(asdict(self.network.config), network_tensors(self.network, ""))
-        return joined({}, {"space": self.scenery.space.state(), "network": network})
+        parts = {"space": self.space.state(), "surroundings": self.surroundings.state()}
+        return joined({}, parts)
 
 
 class SurroundingsFamily:
@@ -100,12 +141,6 @@ class SurroundingsFamily:
         return _ring(contextual=contextual).outer + (context.RADIUS if contextual else 0)
 
     def fit(self, sample: Sample, options: FitOptions) -> SurroundingsDetector:
-        return self.fit_kept(sample, options, None)
-
-    def fit_kept(
-        self, sample: Sample, options: FitOptions, kept: Kept | None
-    ) -> SurroundingsDetector:
-        """kept (pixels,): of those that `gather` picks, who may be normal; None = all."""
         space, _ = fit_space(
             sample,
             options.setting,
@@ -113,37 +148,12 @@ class SurroundingsFamily:
             components=COMPONENTS,
             contextual=needs_context(options.setting),
         )
-        scenery = Scenery(space)
-        around, pixel = _split(gather(sample, scenery, options.seed))
-        torch.manual_seed(options.seed)
-        network = Expectation(ExpectationConfig(around.shape[1], pixel.shape[1]))
-        set_scaling(network, around)
-        train_trimmed(
-            network,
-            lambda indexes: network.loss(around[indexes], pixel[indexes]),
-            lambda _: network.misfit(around, pixel).numpy(),
-            np.ones(len(pixel), dtype=bool) if kept is None else kept,
-            options,
-            "what belongs where",
-        )
-        return SurroundingsDetector(scenery, network)
+        return SurroundingsDetector(space, fit_surroundings(sample, space, options))
 
     def restore(self, state: State) -> SurroundingsDetector:
-        network = part(state, "network")
         return SurroundingsDetector(
-            Scenery(restore_space(part(state, "space"))),
-            load_network(Expectation(ExpectationConfig(**network.config)), network.tensors, ""),
+            restore_space(part(state, "space")), restore_surroundings(part(state, "surroundings"))
         )
 
 
 SURROUNDINGS = SurroundingsFamily()
-
-
-def _ring(*, contextual: bool) -> Ring:
-    """Windows of 5 and 17 pixels for spectra; what describes patches is compared with patches."""
-    return Ring(8, 32) if contextual else Ring(2, 8)
-
-
-def _split(seen: Tensor) -> tuple[Tensor, Tensor]:
-    components = seen.shape[1] // 3
-    return seen[:, : 2 * components], seen[:, 2 * components :]
