@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo quality test check format wheel-test clean
+.PHONY: help setup demo quality bench test check format wheel-test clean
 
 help:
 	@echo "make setup   .venv with geoanomaly, its service and the map's scripts"
 	@echo "make demo    the main job on a generated scene, served until Ctrl-C (ARGS=--once ends by itself)"
 	@echo "make quality every detector on the labelled sets in GEOANOMALY_BENCH_DATA, into docs/quality.md"
+	@echo "make bench   how fast, how flat in memory, how it scales (ARGS=--full: real sizes)"
 	@echo "make test    the whole test suite"
 	@echo "make check   formatting, lint and types"
 
@@ -22,6 +23,9 @@ demo: $(VENV)/.setup
 
 quality: $(VENV)/.setup
 	@$(BIN)/python -m benchmarks.quality $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -36,7 +40,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # The suite against the wheel, from a folder where the source tree cannot be imported by accident.
-wheel-test: $(VENV)/.dev
+wheel-bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.speed $(ARGS)
+
+test: $(VENV)/.dev
 	@BIN="$(abspath $(BIN))" sh tests/wheel_test.sh
 
 clean:

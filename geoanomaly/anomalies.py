@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 import shapely
-from affine import Affine
 from pyproj import CRS, Geod, Transformer
-from rasterio.features import geometry_mask, shapes
+from rasterio.features import shapes
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from geoanomaly.groups import Groups, find_groups, masks
 from geoanomaly.types import Anomaly
 
 MIN_PIXELS = 4
@@ -27,27 +26,34 @@ def trace(heatmap: Path, mask: Path) -> list[Anomaly]:
     """Connected groups (eight neighbours) of mask pixels, strongest evidence first.
 
     Ranked by the sum of surprise over the group, which holds both size and height.
-    Reads both files window by window.
+    Reads both files strip by strip.
     """
     with rasterio.open(mask) as raster, rasterio.open(heatmap) as scores:
-        found = [_measure(geometry, scores) for geometry in _outlines(raster)]
-    found.sort(key=lambda each: (-each.mean * each.pixels, each.bbox))
-    return [_numbered(number, each) for number, each in enumerate(found[:MAX_ANOMALIES], start=1)]
+        groups = find_groups(raster, scores, smallest=MIN_PIXELS, count=MAX_ANOMALIES)
+        outlines = _outlines(raster, groups)
+        areas = _areas(outlines, raster.crs)
+    return [
+        Anomaly(
+            id=number + 1,
+            geometry=outlines[number],
+            pixels=int(groups.pixels[number]),
+            area_m2=areas[number],
+            peak=float(groups.peak[number]),
+            mean=float(groups.total[number] / groups.pixels[number]),
+        )
+        for number in range(len(groups))
+    ]
 
 
-def _numbered(number: int, each: Anomaly) -> Anomaly:
-    return Anomaly(number, each.geometry, each.pixels, each.area_m2, each.peak, each.mean)
-
-
-def _outlines(mask: Any) -> Iterator[BaseGeometry]:
-    """Outlines of the groups that have at least `MIN_PIXELS` pixels; GDAL streams over lines."""
-    band = rasterio.band(mask, 1)
-    smallest = MIN_PIXELS * abs(mask.transform.determinant)
-    for geometry, value in shapes(band, connectivity=8, transform=mask.transform):
-        if value == 1:
-            outline = shape(geometry)
-            if outline.area > smallest * (1 - 1e-6):
-                yield _valid(outline)
+def _outlines(mask: Any, groups: Groups) -> list[BaseGeometry]:
+    found: dict[int, BaseGeometry] = {}
+    for window, numbers in masks(mask, groups):
+        transform = mask.window_transform(window)
+        for geometry, value in shapes(
+            numbers, mask=numbers > 0, connectivity=8, transform=transform
+        ):
+            found[int(value) - 1] = _valid(shape(geometry))
+    return [found[number] for number in range(len(groups))]
 
 
 def _valid(outline: BaseGeometry) -> BaseGeometry:
@@ -57,41 +63,17 @@ def _valid(outline: BaseGeometry) -> BaseGeometry:
     return shapely.make_valid(outline, method="structure", keep_collapsed=False)
 
 
-def _measure(geometry: BaseGeometry, scores: Any) -> Anomaly:
-    window = rasterio.windows.from_bounds(*_upright(geometry.bounds, scores.transform))
-    window = window.round_offsets().round_lengths(op="ceil")
-    values = scores.read(1, window=window)
-    transform = scores.window_transform(window)
-    inside = geometry_mask([geometry], values.shape, transform, invert=True) & np.isfinite(values)
-    chosen = values[inside].astype(np.float64)
-    return Anomaly(
-        id=0,
-        geometry=geometry,
-        pixels=int(chosen.size),
-        area_m2=_area(geometry, scores.crs),
-        peak=float(chosen.max()),
-        mean=float(chosen.mean()),
-    )
-
-
-def _upright(
-    bounds: tuple[float, ...], transform: Affine
-) -> tuple[float, float, float, float, Affine]:
-    """Arguments for `from_bounds`, also where rows run upwards."""
-    left, bottom, right, top = bounds
-    if transform.e > 0:
-        bottom, top = top, bottom
-    return left, bottom, right, top, transform
-
-
-def _area(geometry: BaseGeometry, crs: Any) -> float | None:
-    """Geodesic area in m2 on WGS 84, so that it is right in every CRS; None without one."""
+def _areas(outlines: list[BaseGeometry], crs: Any) -> list[float | None]:
+    """Geodesic areas in m2 on WGS 84, so that they are right in every CRS; None without one."""
     if crs is None:
-        return None
+        return [None] * len(outlines)
     to_degrees = Transformer.from_crs(CRS.from_wkt(crs.to_wkt()), "EPSG:4326", always_xy=True)
     lonlat = shapely.transform(
-        geometry, lambda points: np.column_stack(to_degrees.transform(*points.T))
+        outlines, lambda points: np.column_stack(to_degrees.transform(*points.T))
     )
     # Holes count as negative only where they run the other way.
-    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(shapely.orient_polygons(lonlat))
-    return float(abs(area))
+    globe = Geod(ellps="WGS84")
+    return [
+        float(abs(globe.geometry_area_perimeter(outline)[0]))
+        for outline in shapely.orient_polygons(lonlat)
+    ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -17,8 +15,6 @@ def use_one_thread_each() -> None:
     """
     torch.set_num_threads(1)
     threadpool_limits(1)
-    # What GDAL does beside our threads (compressing, warping) it does in them.
-    os.environ.setdefault("GDAL_NUM_THREADS", "1")
 
 
 def device() -> torch.device:

@@ -34,9 +34,8 @@ def blur(data: Tensor, valid: Tensor, sigma: float) -> Tensor:
     data (n, c, y, x), valid bool (n, y, x) -> (n, c, y, x).
     """
     weight = valid[:, None].to(data.dtype)
-    total = _convolve(data * weight, sigma)
-    seen = _convolve(weight, sigma)
-    return total / seen.clamp_min(1e-6)
+    seen = _convolve(weight, sigma).clamp_min_(1e-6)
+    return _convolve(data * weight, sigma).div_(seen)
 
 
 def _convolve(data: Tensor, sigma: float) -> Tensor:
@@ -60,17 +59,13 @@ def features(data: Tensor, valid: Tensor) -> Tensor:
     The value; differences of Gaussians 1-2 and 2-4 px; the 4 px mean; the log of
     the local deviation at 1 and 3 px. Invalid pixels hold numbers of no meaning.
     """
-    data = data * valid[:, None]
-    fine, middle, coarse = (blur(data, valid, sigma) for sigma in SCALES)
-    squares = data * data
-    deviations = [
-        torch.log(
-            (
-                blur(squares, valid, sigma)
-                - (fine if sigma == 1.0 else blur(data, valid, sigma)) ** 2
-            ).clamp_min(1e-4)
-        )
-        * 0.5
-        for sigma in DEVIATIONS
-    ]
+    data = (data * valid[:, None]).contiguous(memory_format=torch.channels_last)
+    both = torch.cat([data, data * data], dim=1)
+    means = {sigma: blur(data, valid, sigma) for sigma in SCALES if sigma not in DEVIATIONS}
+    deviations = []
+    for sigma in DEVIATIONS:
+        mean, square = blur(both, valid, sigma).chunk(2, dim=1)
+        means[sigma] = mean
+        deviations.append((square - mean * mean).clamp_min_(1e-4).log_().mul_(0.5))
+    fine, middle, coarse = (means[sigma] for sigma in SCALES)
     return torch.cat([data, fine - middle, middle - coarse, coarse, *deviations], dim=1)

@@ -70,11 +70,17 @@ class Inputs:
     def tiles(self, size: int, halo: int) -> TileGrid:
         return TileGrid(self.geobox, size, halo)
 
+    def empty(self, tile: Tile) -> bool:
+        """Has a scene no data in the whole core? Its first band tells, without the others."""
+        rows, cols = self._on_scenes(*tile.core)
+        return any(
+            np.isnan(read_padded(array.isel(band=slice(1)), rows, cols)).all()
+            for array in self.arrays
+        )
+
     def read(self, tile: Tile) -> tuple[TileBatch, ...]:
         """One batch of one tile (core and halo) per scene; the halo may reach beyond the area."""
-        rows, cols = tile.read
-        rows = slice(rows.start + self.clip.rows.start, rows.stop + self.clip.rows.start)
-        cols = slice(cols.start + self.clip.cols.start, cols.stop + self.clip.cols.start)
+        rows, cols = self._on_scenes(*tile.read)
         scenes = [read_padded(array, rows, cols) for array in self.arrays]
         for data, masks in zip(scenes, self.masks, strict=True):
             for mask in masks:
@@ -82,6 +88,14 @@ class Inputs:
         if "water" in self.ignore:
             self._leave_out_water(scenes)
         return tuple(TileBatch.from_nan(data[None]) for data in scenes)
+
+    def _on_scenes(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """A window of the job's grid on the scenes' own."""
+        down, right = self.clip.rows.start, self.clip.cols.start
+        return (
+            slice(rows.start + down, rows.stop + down),
+            slice(cols.start + right, cols.stop + right),
+        )
 
     def _leave_out_water(self, scenes: list[NDArray[np.float32]]) -> None:
         """Where it is water at all dates: a flood or a drained lake is change on the ground."""

@@ -19,7 +19,7 @@ from geoanomaly.inputs import Inputs
 from geoanomaly.legend import RAMP, UNIT
 from geoanomaly.preview import draw_preview
 from geoanomaly.types import Anomaly
-from tiling.cog import CogProfile, whole_file, write_cog
+from tiling.cog import CogProfile, whole_file, write_cogs
 from tiling.grid import TileGrid
 from tiling.scratch import TileStore
 from tiling.types import Tile
@@ -54,18 +54,21 @@ class Threshold:
         }
 
 
-def write_rasters(out: Path, store: TileStore, grid: TileGrid, threshold: Threshold) -> int:
+def write_rasters(
+    out: Path, store: TileStore, grid: TileGrid, threshold: Threshold, *, threads: int
+) -> int:
     """`heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above the threshold).
 
     The answer is how many pixels have a value.
     """
     scored = 0
 
-    def masked() -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
+    def cores() -> Iterator[tuple[Tile, tuple[NDArray[Any], NDArray[Any]]]]:
         nonlocal scored
-        for tile, core in _cores(store, grid):
+        for tile in grid:
+            core = store.read(tile)
             scored += int(np.isfinite(core).sum())
-            yield tile, _above(core, threshold)
+            yield tile, (core, _above(core, threshold))
 
     surprise = CogProfile("float32", np.nan, UNIT, tags=threshold.tags())
     mask = CogProfile(
@@ -76,13 +79,9 @@ def write_rasters(out: Path, store: TileStore, grid: TileGrid, threshold: Thresh
         tags=threshold.tags(),
         colormap=_MASK_COLOURS,
     )
-    write_cog(out / HEATMAP, grid.geobox, surprise, _cores(store, grid))
-    write_cog(out / MASK, grid.geobox, mask, masked())
+    profiles = {out / HEATMAP: surprise, out / MASK: mask}
+    write_cogs(profiles, grid.geobox, cores(), threads=threads)
     return scored
-
-
-def _cores(store: TileStore, grid: TileGrid) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
-    return ((tile, store.read(tile)) for tile in grid)
 
 
 def _above(core: NDArray[np.float32], threshold: Threshold) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from geoanomaly import __version__, compute, outputs, sampling
 from geoanomaly.anomalies import MIN_PIXELS, trace
+from geoanomaly.budget import set_limits
 from geoanomaly.calibration import AsScored, Calibration, calibrate, sample_scores
 from geoanomaly.comparability import Comparability, compared
 from geoanomaly.detectors import chosen_detector
@@ -33,12 +34,15 @@ from geoanomaly.sampling import Sample
 from geoanomaly.settings import Settings
 from geoanomaly.timeline import HISTORY
 from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult, Setting
-from tiling.grid import TileGrid
+from tiling.grid import TileGrid, spread
 from tiling.runner import TileFailedError, run_tiles
 from tiling.scratch import TileStore
 from tiling.types import Tile
 
 log = logging.getLogger(__name__)
+
+WRITING = 0.1
+"""Time that the files take once the tiles are scored, as a share of the scoring."""
 
 
 def run(
@@ -68,7 +72,7 @@ def _detect(
         model = _model_for(spec, seen, scratch, settings, report)
     with clock.step("scoring"):
         grid = inputs.tiles(spec.tile_size or settings.tile_size, model.detector.halo)
-        store = TileStore(scratch / "surprise.zarr")
+        store = TileStore(_tiles_at(scratch, settings))
         store.create(grid)
         # A cluster's workers have processors of their own: what travels to them stays on the CPU.
         scorer = model if settings.dask_scheduler else model.to(compute.device())
@@ -77,15 +81,26 @@ def _detect(
         out.mkdir(parents=True, exist_ok=True)
         threshold = Threshold(spec.false_alarm_rate, model.calibration.basis)
         doubt = caution(comparability.reasons) if comparability else ""
-        anomalies, scored = _publish(out, inputs, store, grid, threshold, doubt, report)
+        anomalies, scored = _publish(
+            out, inputs, store, grid, threshold, doubt, settings.threads, report
+        )
     run_report = _describe(spec, inputs, model, grid, threshold, anomalies, clock)
     run_report["valid"] = _valid(inputs, grid, scored)
     if comparability:
         _add_comparability(run_report, comparability)
     outputs.write_item(out, inputs, run_report["stac"])
     outputs.write_run(out, run_report)
+    if settings.scratch_url:
+        store.remove()  # a folder is cleared by whom it belongs to
     report(Progress("done", 100, f"{len(anomalies)} anomalies{doubt and f'. {doubt}'}"))
     return RunResult(OUTPUTS, run_report)
+
+
+def _tiles_at(scratch: Path, settings: Settings) -> Path | str:
+    """Where all workers can write: the job's own folder, or its namesake in an object store."""
+    if settings.scratch_url:
+        return f"{settings.scratch_url.rstrip('/')}/{scratch.name}/surprise.zarr"
+    return scratch / "surprise.zarr"
 
 
 def _open(spec: JobSpec, scratch: Path, report: Report) -> tuple[Inputs, Comparability | None]:
@@ -240,13 +255,14 @@ class ScoreTile:
     store: TileStore
 
     def __call__(self, tile: Tile) -> None:
-        compute.use_one_thread_each()  # on a cluster this is another process
+        set_limits(Settings())  # on a cluster this is another process
+        compute.use_one_thread_each()
         self.store.write(tile, self.surprise(tile))
 
     def surprise(self, tile: Tile) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Calibrated surprise of a tile's core, NaN outside the area and where data is missing."""
         inside = self.inputs.inside(tile)
-        if not inside.any():
+        if not inside.any() or self.inputs.empty(tile):
             return np.full(tile.shape, np.nan, np.float32)
         batches = self.inputs.read(tile)
         if not all(batch.any_valid for batch in batches):
@@ -259,8 +275,8 @@ class ScoreTile:
 
 def _score(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: Report) -> None:
     """Score the tiles that the store lacks."""
-    todo = kernel.store.missing(grid)
-    pace = Pace(total=len(grid), done=len(grid) - len(todo), start=40, end=90)
+    todo = spread(kernel.store.missing(grid))
+    pace = Pace(total=len(grid), done=len(grid) - len(todo), start=40, end=90, after=WRITING)
     report(pace.progress())
     try:
         run_tiles(
@@ -281,11 +297,12 @@ def _publish(
     grid: TileGrid,
     threshold: Threshold,
     doubt: str,
+    threads: int,
     report: Report,
 ) -> tuple[list[Anomaly], int]:
     """Everything but what describes the run; the anomalies, and how many pixels have a score."""
     report(Progress("writing", 90, "heatmap and mask"))
-    scored = outputs.write_rasters(out, store, grid, threshold)
+    scored = outputs.write_rasters(out, store, grid, threshold, threads=threads)
     report(Progress("writing", 95, "anomalies"))
     anomalies = trace(out / outputs.HEATMAP, out / outputs.MASK)
     outputs.write_vectors(out, anomalies, inputs.geobox.crs)

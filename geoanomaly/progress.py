@@ -14,13 +14,14 @@ class Pace:
     """Counts tiles between `start` and `end` percent of a job.
 
     done: tiles that an earlier run had finished; they count for the percentage,
-    not for the rate.
+    not for the rate. after: how long what follows takes, as a share of all the tiles.
     """
 
     total: int
     done: int
     start: float
     end: float
+    after: float = 0.0
     clock: Callable[[], float] = time.monotonic
     began: float = field(init=False)
     _here: int = field(init=False, default=0)
@@ -40,7 +41,8 @@ class Pace:
         elapsed = self.clock() - self.began
         if self._here and elapsed > 0:
             rate = self._here / elapsed
-            message += f", {rate:.1f} a second, {_span((self.total - self.done) / rate)} left"
+            left = (self.total - self.done + self.after * self.total) / rate
+            message += f", {rate:.1f} a second, {_span(left)} left"
         return Progress("scoring", self.start + (self.end - self.start) * share, message)
 
 

@@ -24,10 +24,18 @@ class Settings(BaseSettings):
     )
     broker_url: str | None = Field(None, description="Celery URL; default the embedded Valkey.")
     dask_scheduler: str | None = Field(None, description="tcp://HOST:PORT; default threads here.")
+    scratch_url: str | None = Field(
+        None,
+        description="s3://BUCKET/FOLDER for unfinished tiles, where a cluster's workers share no "
+        "folder; default below data_dir.",
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
         description="The one budget that Dask, torch, OpenMP and GDAL share in a process.",
+    )
+    cache_mib: int = Field(
+        128, ge=16, description="Memory for blocks of rasters that neighbouring tiles share."
     )
     tile_size: int = Field(
         512, ge=32, le=4096, multiple_of=32, description="Core of a tile in pixels."

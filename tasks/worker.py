@@ -13,6 +13,7 @@ from typing import Any
 from celery import signals
 
 from geoanomaly import lifeline
+from geoanomaly.budget import set_limits
 from geoanomaly.jobs import JobStore
 from geoanomaly.settings import Settings
 from tasks import broker
@@ -21,13 +22,6 @@ from tasks.heartbeat import GRACE_SECONDS
 from tasks.queue import QUEUE
 from tasks.run import Pipeline, Runner
 from tasks.sweep import Sweeper
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "GDAL_NUM_THREADS",
-)
 
 
 def project_pipeline() -> Pipeline:
@@ -112,10 +106,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _share_threads(settings: Settings, concurrency: int) -> Settings:
     """Divide the one thread budget among jobs at a time, before any library reads it."""
-    threads = max(1, settings.threads // concurrency)
-    for name in THREAD_VARIABLES:
-        os.environ.setdefault(name, str(threads))
-    return settings.model_copy(update={"threads": threads})
+    shared = settings.model_copy(update={"threads": max(1, settings.threads // concurrency)})
+    set_limits(shared)
+    return shared
 
 
 def _celery_arguments(options: argparse.Namespace) -> list[str]:

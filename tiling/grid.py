@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from random import Random
 
 from odc.geo.geobox import GeoBox, GeoboxTiles
 
@@ -67,3 +68,21 @@ class TileGrid:
             read=(slice(top, top + height), slice(left, left + width)),
             geobox=self.geobox[rows, cols],
         )
+
+
+GROUP = 4
+"""Tiles on each side of those that follow one another: neighbours share blocks of the source."""
+
+
+def spread(tiles: Sequence[Tile]) -> list[Tile]:
+    """In groups from all over the grid, so that the first ones go as fast as the rest will.
+
+    Row by row, a scene that begins with open sea or nodata would promise too much.
+    """
+    groups: dict[tuple[int, int], list[Tile]] = {}
+    for tile in tiles:
+        row, col = tile.index
+        groups.setdefault((row // GROUP, col // GROUP), []).append(tile)
+    ordered = [groups[name] for name in sorted(groups)]
+    Random(0).shuffle(ordered)
+    return [tile for group in ordered for tile in group]

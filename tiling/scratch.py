@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
 from zarr.core.array_spec import ArrayConfigLike
 from zarr.core.sync import sync
 from zarr.storage import StorePath
@@ -16,43 +17,52 @@ from zarr.storage import StorePath
 from tiling.grid import TileGrid
 from tiling.types import Tile
 
+# Scores hardly compress, but tiles of nodata do: the fastest there is.
+_COMPRESSOR = BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=4)
+
 # An all-NaN core must leave a chunk behind, else it would be done again after each restart.
 _CONFIG: ArrayConfigLike = {"write_empty_chunks": True}
 
 
 @dataclass(frozen=True)
 class TileStore:
-    """A recipe for the store below `path`; the array is opened where it is used.
+    """A recipe for the store at `location`; the array is opened where it is used.
 
-    A chunk that exists is done: a restarted job goes on from there. Zarr writes a
-    chunk under a temporary name and renames it.
+    location: a folder, or the URL of one in an object store (s3://...), which needs fsspec's
+    package for it. A chunk that exists is done: a restarted job goes on from there. Zarr
+    writes a chunk under a temporary name and renames it; an object appears whole anyway.
     """
 
-    path: Path
+    location: Path | str
 
     def create(self, grid: TileGrid) -> None:
         """Make the array unless it is there already, for this very grid."""
         if not self.exists():
             zarr.create_array(
-                self.path,
+                self.location,
                 shape=tuple(grid.geobox.shape),
                 chunks=grid.core_shape,
                 dtype=np.float32,
                 fill_value=np.nan,
+                compressors=_COMPRESSOR,
                 config=_CONFIG,
             )
         array = self.open()
         if tuple(array.shape) != tuple(grid.geobox.shape) or array.chunks != grid.core_shape:
             raise ValueError(
-                f"{self.path} holds tiles of another grid: {array.shape} in {array.chunks}, "
+                f"{self.location} holds tiles of another grid: {array.shape} in {array.chunks}, "
                 f"wanted {tuple(grid.geobox.shape)} in {grid.core_shape}; remove it"
             )
 
     def exists(self) -> bool:
-        return (self.path / "zarr.json").exists()
+        try:
+            self.open()
+        except FileNotFoundError:
+            return False
+        return True
 
     def open(self) -> zarr.Array[Any]:
-        return zarr.open_array(self.path, mode="r+").with_config(_CONFIG)
+        return zarr.open_array(self.location, mode="r+").with_config(_CONFIG)
 
     def write(self, tile: Tile, core: NDArray[np.float32]) -> None:
         self.open()[tile.core] = core
@@ -64,6 +74,10 @@ class TileStore:
         """The tiles that are still to do."""
         array = self.open()
         return [tile for tile in grid if not sync(_chunk(array, tile).exists())]
+
+    def remove(self) -> None:
+        """Everything in it."""
+        sync(self.open().store_path.delete_dir())
 
 
 def _chunk(array: zarr.Array[Any], tile: Tile) -> StorePath:

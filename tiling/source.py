@@ -1,14 +1,18 @@
 """Rasters as lazy xarray arrays on a grid: pixels are read window by window, when asked for.
 
-A `RasterSource` is a recipe and travels between processes. Handles stay inside
-one read, because GDAL's are neither thread-safe nor picklable.
+A `RasterSource` is a recipe and travels between processes. Handles stay in the thread
+that opened them, because GDAL's are neither thread-safe nor picklable.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,70 +63,112 @@ class RasterSource:
     def read(self, rows: slice, cols: slice) -> NDArray[np.float32]:
         """Values of a window inside the grid, float32 (band, y, x), NaN where there are none."""
         window = rasterio.windows.Window.from_slices(rows, cols)
-        with self._open() as raster:
-            native = raster.read(self.bands, window=window)
-            valid = _valid(raster, self.bands, window, native, self.nodata)
-        data = native.astype(np.float32)
+        with handle(self) as raster:
+            native: NDArray[Any] = raster.read(self.bands, window=window)
+            invalid = _invalid(raster, self.bands, window, native, self.nodata)
+        data: NDArray[np.float32] = native.astype(np.float32, copy=False)
         if (self.scale, self.offset) != (1.0, 0.0):
             data = data * np.float32(self.scale) + np.float32(self.offset)
-        return np.where(valid, data, np.float32(np.nan))
+        if invalid is not None:
+            data[invalid] = np.nan
+        return data
 
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        with rasterio.open(self.href) as raster:
-            if self.grid is None and self.moved == (0.0, 0.0):
-                yield raster
-                return
-            grid = self.grid or GeoBox(raster.shape, raster.transform, raster.crs)
-            crs, (down, right) = grid.crs or _PIXELS, self.moved
-            nodata = self.nodata if self.nodata is not None else raster.nodata
-            floating = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating)
-            if nodata is None and floating:
-                nodata = float("nan")  # else NaN pixels would smear through the interpolation
-            with WarpedVRT(
-                raster,
-                src_crs=raster.crs if self.grid else crs,
-                src_transform=raster.transform,
-                crs=crs,
-                transform=grid.affine * Affine.translation(-right, -down),
-                height=grid.shape[0],
-                width=grid.shape[1],
-                resampling=self.resampling,
-                src_nodata=nodata,
-                nodata=nodata,
-                # Without nodata or alpha, pixels outside the source would read as plain zeros.
-                add_alpha=nodata is None and ColorInterp.alpha not in raster.colorinterp,
-                # In pixels; the default of 1/8 would be a misregistration of its own.
-                tolerance=1e-3,
-            ) as warped:
-                yield warped
+    def open(self) -> Any:
+        """The raster on its grid, as rasterio gives it; the caller closes it."""
+        raster = rasterio.open(self.href)
+        if self.grid is None and self.moved == (0.0, 0.0):
+            return raster
+        grid = self.grid or GeoBox(raster.shape, raster.transform, raster.crs)
+        crs, (down, right) = grid.crs or _PIXELS, self.moved
+        nodata = self.nodata if self.nodata is not None else raster.nodata
+        floating = np.issubdtype(np.dtype(raster.dtypes[0]), np.floating)
+        if nodata is None and floating:
+            nodata = float("nan")  # else NaN pixels would smear through the interpolation
+        return WarpedVRT(
+            raster,
+            src_crs=raster.crs if self.grid else crs,
+            src_transform=raster.transform,
+            crs=crs,
+            transform=grid.affine * Affine.translation(-right, -down),
+            height=grid.shape[0],
+            width=grid.shape[1],
+            resampling=self.resampling,
+            src_nodata=nodata,
+            nodata=nodata,
+            # Without nodata or alpha, pixels outside the source would read as plain zeros.
+            add_alpha=nodata is None and ColorInterp.alpha not in raster.colorinterp,
+            # In pixels; the default of 1/8 would be a misregistration of its own.
+            tolerance=1e-3,
+        )
 
 
-def _valid(
+def _invalid(
     raster: Any,
     bands: tuple[int, ...],
     window: rasterio.windows.Window,
     native: NDArray[Any],
     nodata: float | None,
-) -> NDArray[np.bool_]:
-    """Validity of values just read, (band, y, x), from NaN, nodata values, alpha and mask bands.
+) -> NDArray[np.bool_] | None:
+    """Which values just read are none, (band, y, x): NaN, nodata, by alpha or mask bands.
 
-    GDAL's own mask of a band knows alpha only in some layouts of 8 and 16 bits, and
-    one kind of validity at a time, so each kind is looked up here.
+    None where the raster has no such thing. GDAL's own mask of a band knows alpha only in
+    some layouts of 8 and 16 bits, and one kind of validity at a time, so each kind is
+    looked up here.
     """
-    valid = np.isfinite(native)
-    for values, band_valid, band in zip(native, valid, bands, strict=True):
-        value = raster.nodatavals[band - 1] if nodata is None else nodata
-        if value is not None:
-            band_valid &= values != value
     kinds = raster.colorinterp
     alpha = kinds.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in kinds else None
-    if alpha is None:
-        if any(MaskFlags.per_dataset in raster.mask_flag_enums[band - 1] for band in bands):
-            valid &= raster.read_masks(bands, window=window) > 0
-    elif alpha not in bands:  # else it is a band of data that GDAL takes for alpha
-        valid &= raster.read(alpha, window=window) > 0
-    return np.asarray(valid)
+    values = [raster.nodatavals[band - 1] if nodata is None else nodata for band in bands]
+    masked = alpha is None and any(
+        MaskFlags.per_dataset in raster.mask_flag_enums[band - 1] for band in bands
+    )
+    whole = np.issubdtype(native.dtype, np.integer)
+    if whole and values == [None] * len(values) and alpha in (None, *bands) and not masked:
+        return None
+    invalid = np.zeros(native.shape, dtype=bool) if whole else ~np.isfinite(native)
+    for band_values, band_invalid, value in zip(native, invalid, values, strict=True):
+        if value is not None:
+            band_invalid |= band_values == value
+    if masked:
+        invalid |= raster.read_masks(bands, window=window) == 0
+    elif alpha is not None and alpha not in bands:  # else data that GDAL takes for alpha
+        invalid |= raster.read(alpha, window=window) == 0
+    return invalid
+
+
+MAX_HANDLES = 8
+"""Rasters that a thread keeps open: reading window by window it needs their blocks again."""
+
+_thread = threading.local()
+
+
+@contextmanager
+def handle(source: RasterSource) -> Iterator[Any]:
+    """The raster of a source, kept open in this thread until others crowd it out.
+
+    A file that was replaced is opened anew, and so is one whose last use failed.
+    """
+    opened: OrderedDict[Any, Any] = _thread.__dict__.setdefault("opened", OrderedDict())
+    # Of all its bands: some may be asked for alone.
+    key = (replace(source, bands=()), os.getpid(), _stamp(source.href))
+    if key not in opened:
+        opened[key] = source.open()
+        if len(opened) > MAX_HANDLES:
+            opened.popitem(last=False)[1].close()
+    opened.move_to_end(key)
+    try:
+        yield opened[key]
+    except BaseException:
+        opened.pop(key).close()
+        raise
+
+
+def _stamp(href: str) -> tuple[int, int] | None:
+    """What changes with a local file."""
+    try:
+        found = Path(href).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 class _WindowedArray(BackendArray):
@@ -140,8 +186,10 @@ class _WindowedArray(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         band, rows, cols = key
-        return self.source.read(_span(rows, self.shape[1]), _span(cols, self.shape[2]))[
-            band, _step(rows), _step(cols)
+        chosen = _span(band, self.shape[0])
+        source = replace(self.source, bands=self.source.bands[chosen])
+        return source.read(_span(rows, self.shape[1]), _span(cols, self.shape[2]))[
+            _step(band), _step(rows), _step(cols)
         ]
 
 
@@ -175,6 +223,8 @@ def read_padded(array: xr.DataArray, rows: slice, cols: slice) -> NDArray[np.flo
     bands, height, width = array.shape
     inside_rows = slice(max(rows.start, 0), max(min(rows.stop, height), 0))
     inside_cols = slice(max(cols.start, 0), max(min(cols.stop, width), 0))
+    if (inside_rows, inside_cols) == (rows, cols):
+        return np.asarray(array.isel(y=rows, x=cols).values)
     out = np.full((bands, rows.stop - rows.start, cols.stop - cols.start), np.nan, np.float32)
     if inside_rows.start < inside_rows.stop and inside_cols.start < inside_cols.stop:
         target = (

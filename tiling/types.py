@@ -63,6 +63,8 @@ class TileBatch:
     def from_nan(cls, data: NDArray[np.float32]) -> TileBatch:
         """Split (n, band, y, x) values with NaN for nodata; all bands of a pixel must be there."""
         valid = np.asarray(np.isfinite(data).all(axis=1))
+        if valid.all():
+            return cls(data, valid)
         return cls(np.where(valid[:, None], data, np.float32(0)), valid)
 
     @property

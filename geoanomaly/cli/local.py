@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from geoanomaly import __version__
 from geoanomaly.cli.progress import progress_line
 from geoanomaly.detectors import detectors_for
 from geoanomaly.errors import ParameterError
+from geoanomaly.remote import raster_href, remote_url, upload
 from geoanomaly.types import JobSpec, Process, Scene
 
 if TYPE_CHECKING:
@@ -285,18 +287,20 @@ def _scene(path: Path, mask: Path | None = None) -> Scene:
     """A scene of the command line; URLs and GDAL's own paths stay as they are."""
     left_out = None if mask is None else _scene(mask)
     text = str(path)
-    if text.startswith(("/vsi", "http:", "https:")):
-        href = text.replace(":/", "://", 1) if text.startswith("http") else text
+    href = raster_href(path)
+    if href != text or text.startswith("/vsi"):
         return Scene(href, mask=left_out)
     return Scene(str(path.absolute()), title=path.name, mask=left_out)
 
 
 def _run(spec: JobSpec, out: Path) -> dict[str, Any]:
     """Check, price, run, with progress; a run that was stopped goes on from its finished tiles."""
+    from geoanomaly.budget import set_limits
     from geoanomaly.intake import check
     from geoanomaly.settings import Settings
 
     settings = Settings()
+    set_limits(settings)
     price = check(spec, settings)
     for note in price.notes:
         typer.echo(f"note: {note}", err=True)
@@ -307,9 +311,26 @@ def _run(spec: JobSpec, out: Path) -> dict[str, Any]:
     )
     from geoanomaly.pipeline import run  # torch
 
-    folder = out / f".work-{_digest(spec, settings)}"
-    with _work_folder(out, folder) as scratch, progress_line() as report:
-        return dict(run(spec, out=out, scratch=scratch, settings=settings, report=report).summary)
+    name = f".work-{_digest(spec, settings)}"
+    with (
+        _local(out) as local,
+        _work_folder(local, local / name) as scratch,
+        progress_line() as report,
+    ):
+        result = run(spec, out=local, scratch=scratch, settings=settings, report=report)
+        return dict(result.summary)
+
+
+@contextmanager
+def _local(out: Path) -> Iterator[Path]:
+    """A folder here for one that may be in an object store, to which its files go at the end."""
+    url = remote_url(out)
+    if url is None:
+        yield out
+        return
+    with TemporaryDirectory(prefix="geoanomaly-") as folder:
+        yield Path(folder) / "out"
+        upload(Path(folder) / "out", url)
 
 
 @contextmanager
@@ -369,10 +390,10 @@ def _say_result(summary: dict[str, Any], out: Path) -> None:
     typer.echo(
         f"{_anomalies(summary['anomalies']['count'])} above surprise {threshold['surprise']:g} "
         f"(false-alarm rate {threshold['false_alarm_rate']:g}, "
-        f"{summary['model']['calibration_kind']}) in {out}"
+        f"{summary['model']['calibration_kind']}) in {remote_url(out) or out}"
     )
     for name in ("heatmap.tif", "anomalies.gpkg", "preview.png"):
-        typer.echo(f"  {out / name}")
+        typer.echo(f"  {remote_url(out) or out}/{name}")
 
 
 def _say_validity(summary: dict[str, Any]) -> None:

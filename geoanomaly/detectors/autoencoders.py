@@ -22,6 +22,7 @@ from geoanomaly.detectors.pixels import (
     to_tensor,
 )
 from geoanomaly.detectors.robust import Kept, normal_whitener, train_trimmed
+from geoanomaly.detectors.rows import by_chunks, inner_rows, scores
 from geoanomaly.networks import Autoencoder, AutoencoderConfig, Vae
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting
@@ -53,11 +54,12 @@ class AutoencoderDetector:
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
         pixels, valid = self.space(batches[0])
-        root = self.distance(*self.network(pixels)).view(valid.shape)
-        return np.asarray(root.masked_fill(~valid, torch.nan).cpu().numpy())
+        root = by_chunks(self.distance, inner_rows(pixels, valid, self.halo))
+        return np.asarray(scores(root, valid, self.halo).cpu().numpy())
 
-    def distance(self, residual: Tensor, code: Tensor) -> Tensor:
-        """What the network makes of pixels -> (pixels,)."""
+    def distance(self, pixels: Tensor) -> Tensor:
+        """(pixels, components) -> (pixels,)."""
+        residual, code = self.network(pixels)
         evidence = torch.cat([residual, code], dim=1)[:, : len(self.centre)]
         return ((evidence - self.centre) @ self.matrix).square().mean(-1).sqrt()
 

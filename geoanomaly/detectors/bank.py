@@ -28,6 +28,7 @@ from geoanomaly.detectors.pixels import (
     to_tensor,
 )
 from geoanomaly.detectors.robust import ROUNDS, Kept, normal_whitener, trim
+from geoanomaly.detectors.rows import inner_rows, scores
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
@@ -37,6 +38,9 @@ MEMBERS = 500
 MAX_PIXELS = 20_000
 CHUNK = 1024
 """Pixels whose distances to all members are held at once: they fit in a processor's cache."""
+
+NOTHING = -60.0
+"""Binary logarithm of what counts for nothing; smaller ones would be slow denormal numbers."""
 
 TENSORS = ("centre", "whiten", "members", "log_share")
 
@@ -58,12 +62,16 @@ class Bank:
         return torch.cat([self._distance(chunk) for chunk in torch.split(used, CHUNK)])
 
     def _distance(self, pixels: Tensor) -> Tensor:
+        """By a sum of powers of two: a processor has them, and exp of what is far is slow."""
         pixels = (pixels - self.centre) @ self.whiten
-        scale = 1 / (2 * self.width**2)
+        scale = 1 / (2 * math.log(2) * self.width**2)
         # -scale |pixel - member|^2 = scale (2 pixel . member - |member|^2) - scale |pixel|^2
-        offset = self.log_share - scale * self.members.square().sum(1)
-        near = torch.logsumexp(torch.addmm(offset, pixels, 2 * scale * self.members.T), dim=1)
-        return (pixels.square().sum(1) - near / scale).clamp_min(0).sqrt()
+        offset = self.log_share / math.log(2) - scale * self.members.square().sum(1)
+        near = torch.addmm(offset, pixels, 2 * scale * self.members.T)
+        nearest = near.amax(dim=1, keepdim=True)
+        shares = near.sub_(nearest).clamp_min_(NOTHING).exp2_().sum(dim=1)
+        soft = nearest[:, 0] + shares.log2()
+        return (pixels.square().sum(1) - soft / scale).clamp_min(0).sqrt()
 
     def to(self, device: torch.device) -> Bank:
         return Bank(
@@ -142,8 +150,8 @@ class BankDetector:
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
         pixels, valid = self.space(batches[0])
-        distance = self.bank.distance(pixels).view(valid.shape)
-        return np.asarray(distance.masked_fill(~valid, torch.nan).cpu().numpy())
+        distance = self.bank.distance(inner_rows(pixels, valid, self.halo))
+        return np.asarray(scores(distance, valid, self.halo).cpu().numpy())
 
     def to(self, device: torch.device) -> BankDetector:
         return BankDetector(self.space.to(device), self.bank.to(device))

@@ -85,7 +85,7 @@ class Detector(Protocol):
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
         """One batch per scene of the job -> raw scores (n, y, x).
 
-        Larger is stranger, NaN = no data.
+        Larger is stranger, NaN = no data. Nearer to the edge than `halo` they mean nothing.
         """
         ...
 

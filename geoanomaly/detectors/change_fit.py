@@ -12,7 +12,8 @@ from torch import Tensor
 from geoanomaly import context
 from geoanomaly.backbone import Backbone, Matrix, Relation, energy, shared_weight, whitener
 from geoanomaly.detectors.base import FitOptions
-from geoanomaly.detectors.direction import Direction, linear_direction, pixel_rows, to_tensor
+from geoanomaly.detectors.direction import Direction, linear_direction, to_tensor
+from geoanomaly.detectors.rows import rows
 from geoanomaly.networks import TranslationConfig, TranslationVae, set_scaling
 from geoanomaly.normalise import Normaliser
 from geoanomaly.sampling import Sample, pick
@@ -53,9 +54,9 @@ def gather(
         for scene, normalise in enumerate(normalisers):
             data = torch.from_numpy(sample.batches[scene].data[number : number + 1])
             date = normalise(data) * valid[:, None]
-            parts[scene].append(pixel_rows(date)[positions])
+            parts[scene].append(rows(date)[positions])
             context_of = context.features(date, valid) if features else date[:, :0]
-            parts[2 + scene].append(pixel_rows(context_of)[positions])
+            parts[2 + scene].append(rows(context_of)[positions])
     before, after, before_features, after_features = (
         torch.cat(part)[picked.order] for part in parts
     )

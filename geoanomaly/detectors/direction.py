@@ -13,6 +13,7 @@ from torch import Tensor
 from geoanomaly import context
 from geoanomaly.backbone import Matrix, Relation
 from geoanomaly.detectors.base import State, load_network, network_tensors
+from geoanomaly.detectors.rows import by_chunks, framed, inner_rows, rows
 from geoanomaly.networks import TranslationConfig, TranslationVae
 
 
@@ -31,14 +32,27 @@ class Direction:
     network: TranslationVae | None = None
     finish: Tensor | None = None
 
+    @property
+    def reach(self) -> int:
+        return 0 if self.network is None else context.RADIUS
+
     def energy(self, source: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Mean squared whitened residual a band: dates (n, band, y, x) -> (n y x,)."""
-        predicted = pixel_rows(source) @ self.slope + self.intercept
-        residual = (pixel_rows(target) - predicted) @ self.whiten
-        if self.network is not None and self.finish is not None:
-            features = pixel_rows(context.features(source, valid))
+        """Mean squared whitened residual a band: dates (n, band, y, x) -> (n, y, x).
+
+        0 at pixels nearer to the edge than `reach`, where it is not known.
+        """
+        seen = [rows(source), rows(target)]
+        if self.network is not None:
+            seen.append(rows(context.features(source, valid)))
+        inner = (inner_rows(each, valid, self.reach) for each in seen)
+        return framed(by_chunks(self._energy, *inner), valid, self.reach)
+
+    def _energy(self, source: Tensor, target: Tensor, features: Tensor | None = None) -> Tensor:
+        """Of rows, (pixels,)."""
+        residual = (target - source @ self.slope - self.intercept) @ self.whiten
+        if self.network is not None and self.finish is not None and features is not None:
             residual = (residual - self.network.correction(features)) @ self.finish
-        return (residual**2).mean(-1)
+        return residual.square().mean(-1)
 
     def to(self, device: torch.device) -> Direction:
         network = None if self.network is None else self.network.to(device)
@@ -91,8 +105,3 @@ def linear_direction(relation: Relation) -> Direction:
 
 def to_tensor(matrix: Matrix) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
-
-
-def pixel_rows(data: Tensor) -> Tensor:
-    """(n, c, y, x) -> (n y x, c), one row a pixel."""
-    return data.permute(0, 2, 3, 1).flatten(0, 2)

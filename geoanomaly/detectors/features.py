@@ -23,10 +23,10 @@ from geoanomaly.detectors.direction import (
     Direction,
     direction_state,
     linear_direction,
-    pixel_rows,
     restore_direction,
     to_tensor,
 )
+from geoanomaly.detectors.rows import rows
 from geoanomaly.pretrained import Trunk
 from geoanomaly.sampling import Sample, pick
 from geoanomaly.sensors import display_bands
@@ -66,7 +66,7 @@ class FeatureView:
         )
         forward = self.forward.energy(source, target, valid)
         backward = self.backward.energy(target, source, valid)
-        return ((forward + backward) / 2).view(valid.shape)
+        return (forward + backward) / 2
 
     def to(self, device: torch.device) -> FeatureView:
         return FeatureView(
@@ -148,7 +148,7 @@ def fit_features(
         if not len(positions):
             continue
         for date in (0, 1):
-            seen = pixel_rows(_features(trunk, window[date], bands[date]))
+            seen = rows(_features(trunk, window[date], bands[date]))
             parts[date].append(seen[torch.from_numpy(positions)])
     features = [torch.cat(part).double().numpy() for part in parts]
     spread = [each.std(axis=0) + 1e-6 for each in features]

@@ -22,6 +22,7 @@ from geoanomaly.detectors.bank import Bank, fit_bank, restore_bank
 from geoanomaly.detectors.base import FitOptions, State, joined, part
 from geoanomaly.detectors.pixels import FLAT, needs_context
 from geoanomaly.detectors.robust import trim
+from geoanomaly.detectors.rows import by_chunks, inner_rows, scores
 from geoanomaly.detectors.surroundings import (
     SURROUNDINGS,
     Surroundings,
@@ -86,16 +87,14 @@ class Parts:
     def score(self, batch: TileBatch) -> dict[str, Scores]:
         """By the names of `WEIGHTS`, (n, y, x); NaN = no data."""
         pixels, valid = self.vae.space(batch)
-        scores = {
-            "vae": self.vae.distance(*self.vae.network(pixels)),
-            "bank": self.bank.distance(pixels),
+        inner = inner_rows(pixels, valid, self.reach)
+        found = {
+            "vae": by_chunks(self.vae.distance, inner),
+            "bank": self.bank.distance(inner),
         }
         if self.surroundings:
-            scores["surroundings"] = self.surroundings.misfit(pixels, valid)
-        return {
-            name: score.view(valid.shape).masked_fill(~valid, torch.nan).cpu().numpy()
-            for name, score in scores.items()
-        }
+            found["surroundings"] = self.surroundings.misfit(pixels, valid, self.reach)
+        return {name: scores(each, valid, self.reach).cpu().numpy() for name, each in found.items()}
 
     def to(self, device: torch.device) -> Parts:
         surroundings = self.surroundings and self.surroundings.to(device)
@@ -148,7 +147,7 @@ class FusedFamily:
         surroundings = None
         if not fit.detector.space.description.contextual:
             with torch.inference_mode():
-                strange = fit.detector.distance(*fit.detector.network(fit.pixels)).numpy()
+                strange = by_chunks(fit.detector.distance, fit.pixels).numpy()
             # What is like no normal ground is not what should be expected anywhere.
             kept = trim(strange, np.ones(len(strange), dtype=bool))
             surroundings = fit_surroundings(

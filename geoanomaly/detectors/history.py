@@ -58,7 +58,7 @@ class Forecast:
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
         earlier, last, valid = self.dates(batches)
         expected = _expected(self.relation, earlier) * valid[:, None]
-        energy = self.correction.energy(expected, last, valid).view(valid.shape)
+        energy = self.correction.energy(expected, last, valid)
         size = smoothed(energy, valid, SMOOTHING)
         return np.asarray(size.masked_fill(~valid, torch.nan).cpu().numpy())
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoanomaly.detectors.base import FitOptions, State
-from geoanomaly.detectors.pixels import PixelSpace, fit_space, image, restore_space, rows
+from geoanomaly.detectors.pixels import PixelSpace, fit_space, restore_space
+from geoanomaly.detectors.rows import image, rows
 from geoanomaly.rings import Ring, ring_mean
 from geoanomaly.sampling import Sample
 from geoanomaly.types import Setting

@@ -12,6 +12,7 @@ from torch import Tensor
 from geoanomaly import context
 from geoanomaly.backbone import Matrix
 from geoanomaly.detectors.base import State
+from geoanomaly.detectors.rows import by_chunks, rows
 from geoanomaly.normalise import Normaliser, fit_normaliser
 from geoanomaly.sampling import Sample, pick
 from geoanomaly.types import Setting
@@ -87,7 +88,7 @@ class PixelSpace:
     def __call__(self, batch: TileBatch) -> tuple[Tensor, Tensor]:
         """A row a pixel, (n y x, components), and valid bool (n, y, x)."""
         described, valid = self.description(batch)
-        return self.turn(described), valid
+        return by_chunks(self.turn, described), valid
 
     def turn(self, described: Tensor) -> Tensor:
         return (described - self.centre) @ self.basis
@@ -153,16 +154,6 @@ def gather(sample: Sample, describe: Describe, seed: int) -> Tensor:
         if len(positions)
     ]
     return torch.cat(parts)[torch.from_numpy(picked.order)]
-
-
-def rows(image: Tensor) -> Tensor:
-    """(n, c, y, x) -> (n y x, c)."""
-    return image.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def image(pixels: Tensor, valid: Tensor) -> Tensor:
-    """(n y x, c) -> (n, c, y, x): the inverse of `rows`."""
-    return pixels.view(*valid.shape, -1).permute(0, 3, 1, 2)
 
 
 def to_tensor(matrix: Matrix) -> Tensor:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geoanomaly import context
 from geoanomaly.detectors.base import State
 from geoanomaly.detectors.direction import Direction, direction_state, restore_direction
 
@@ -21,7 +20,7 @@ class PredictionView:
 
     @property
     def reach(self) -> int:
-        return context.RADIUS if self.forward.network is not None else 0
+        return self.forward.reach
 
     def energy(self, before: Tensor, after: Tensor, valid: Tensor) -> Tensor:
         forward, backward = self.energies(before, after, valid)
@@ -31,7 +30,7 @@ class PredictionView:
         """Of predicting after from before, and before from after, (n, y, x) each."""
         forward = self.forward.energy(before, after, valid)
         backward = self.backward.energy(after, before, valid)
-        return forward.view(valid.shape), backward.view(valid.shape)
+        return forward, backward
 
     def to(self, device: torch.device) -> PredictionView:
         return PredictionView(self.forward.to(device), self.backward.to(device))

@@ -21,12 +21,11 @@ from geoanomaly.detectors.pixels import (
     PixelSpace,
     fit_space,
     gather,
-    image,
     needs_context,
     restore_space,
-    rows,
 )
 from geoanomaly.detectors.robust import Kept, train_trimmed
+from geoanomaly.detectors.rows import by_chunks, image, inner_rows, rows, scores
 from geoanomaly.networks import Expectation, ExpectationConfig
 from geoanomaly.rings import Ring, ring_mean
 from geoanomaly.sampling import Sample
@@ -45,10 +44,14 @@ class Surroundings:
     ring: Ring
     network: Expectation
 
-    def misfit(self, pixels: Tensor, valid: Tensor) -> Tensor:
-        """(n y x, components), the leading ones of which are used, valid (n, y, x) -> (n y x,)."""
+    def misfit(self, pixels: Tensor, valid: Tensor, halo: int) -> Tensor:
+        """Of the pixels at least `halo` from the edges, by their ring, (inner pixels,).
+
+        pixels (n y x, components), the leading ones of which are used; valid (n, y, x).
+        """
         seen = _see(pixels[:, : self.network.config.bands], valid, self.ring)
-        return self.network.misfit(*_split(seen))
+        inner = inner_rows(seen, valid, halo)
+        return by_chunks(lambda chunk: self.network.misfit(*_split(chunk)), inner)
 
     def to(self, device: torch.device) -> Surroundings:
         return Surroundings(self.ring, self.network.to(device))
@@ -124,8 +127,8 @@ class SurroundingsDetector:
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
         pixels, valid = self.space(batches[0])
-        misfit = self.surroundings.misfit(pixels, valid).view(valid.shape)
-        return np.asarray(misfit.masked_fill(~valid, torch.nan).cpu().numpy())
+        misfit = self.surroundings.misfit(pixels, valid, self.halo)
+        return np.asarray(scores(misfit, valid, self.halo).cpu().numpy())
 
     def to(self, device: torch.device) -> SurroundingsDetector:
         return SurroundingsDetector(self.space.to(device), self.surroundings.to(device))

@@ -74,20 +74,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("anomalies")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     above=arrays(bool, st.tuples(st.integers(2, 14), st.integers(2, 14))),
     missing=st.integers(0, 100),
     grid=st.sampled_from(sorted(GRIDS)),
+    strip=st.sampled_from([1, 2, 3, 5, 512]),
 )
 def test_polygons_are_scipys_groups(
-    folder: Path, above: NDArray[np.bool_], missing: int, grid: str
+    folder: Path, above: NDArray[np.bool_], missing: int, grid: str, strip: int
 ) -> None:
     crs, transform = GRIDS[grid]
     surprise = np.random.default_rng(above.size).uniform(2, 9, above.shape)
     surprise.flat[missing % above.size] = np.nan
     above = above & np.isfinite(surprise)
-    found = traced(folder, above, surprise, grid)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geoanomaly.groups.STRIP", strip)
+        found = traced(folder, above, surprise, grid)
     wanted = groups(above)
     assert len(found) == len(wanted)
     for anomaly in found:

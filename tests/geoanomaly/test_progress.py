@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 
 from geoanomaly.progress import Pace
+from tests.rasters import NORTH_UP, UTM
+from tiling.grid import TileGrid, spread
 
 
 class Clock:
@@ -23,7 +26,7 @@ def clock() -> Clock:
 
 
 def test_rate_and_rest(clock: Clock) -> None:
-    pace = Pace(10, 0, 20, 80, clock)
+    pace = Pace(10, 0, 20, 80, clock=clock)
     clock.now += 4
     first = pace.step()
     assert first.stage == "scoring"
@@ -37,7 +40,7 @@ def test_rate_and_rest(clock: Clock) -> None:
 
 
 def test_tiles_of_an_earlier_run_count_as_done_and_not_as_fast(clock: Clock) -> None:
-    pace = Pace(10, 8, 0, 100, clock)
+    pace = Pace(10, 8, 0, 100, clock=clock)
     assert pace.progress().percent == 80
     assert pace.progress().message == "8 of 10 tiles"
     clock.now += 2
@@ -56,14 +59,14 @@ def test_tiles_of_an_earlier_run_count_as_done_and_not_as_fast(clock: Clock) -> 
     ],
 )
 def test_time_left_in_words(clock: Clock, seconds: float, text: str) -> None:
-    pace = Pace(2, 0, 0, 100, clock)
+    pace = Pace(2, 0, 0, 100, clock=clock)
     clock.now += seconds
     assert pace.step().message.endswith(f" {text} left")
 
 
 def test_no_tiles_and_no_time(clock: Clock) -> None:
-    assert Pace(0, 0, 10, 90, clock).progress().percent == 90
-    assert Pace(3, 0, 0, 90, clock).step().message == "1 of 3 tiles"
+    assert Pace(0, 0, 10, 90, clock=clock).progress().percent == 90
+    assert Pace(3, 0, 0, 90, clock=clock).step().message == "1 of 3 tiles"
 
 
 @given(
@@ -80,3 +83,24 @@ def test_percent_never_falls_and_ends_where_it_must(
     assert percents == sorted(percents)
     assert percents[0] >= ends[0]
     assert percents[-1] == pytest.approx(ends[1])
+
+
+def test_time_left_is_honest_to_a_tenth_where_half_of_the_scene_is_empty(clock: Clock) -> None:
+    """Sea in the north costs next to nothing; after the tiles the files take a tenth."""
+    grid = TileGrid(GeoBox((640, 640), NORTH_UP, UTM), 10)
+    tiles = spread(list(grid))
+    cost = {tile.index: 0.01 if tile.index[0] < 32 else 1.0 for tile in tiles}
+    scoring = sum(cost.values())
+    pace, began = Pace(len(tiles), 0, 40, 90, after=0.1, clock=clock), clock.now
+    for number, tile in enumerate(tiles, start=1):
+        clock.now += cost[tile.index]
+        progress = pace.step()
+        if number > len(tiles) // 2 and number % 64 == 0:
+            left = scoring * 1.1 - (clock.now - began)
+            assert _seconds(progress.message) == pytest.approx(left, abs=0.1 * scoring)
+
+
+def _seconds(message: str) -> int:
+    parts = message.split(", ")[-1].removesuffix(" left").split(" ")
+    units = {"h": 3600, "min": 60, "s": 1}
+    return sum(int(parts[i]) * units[parts[i + 1]] for i in range(0, len(parts), 2))

@@ -22,6 +22,7 @@ from geoanomaly.calibration import calibrate, sample_scores
 from geoanomaly.detectors import bank, detector_named, local_rx, pca, pixels, robust
 from geoanomaly.detectors.base import Detector, DetectorFamily, FitOptions, State
 from geoanomaly.detectors.fused import FUSED, WEIGHTS, FusedDetector, fit_scale
+from geoanomaly.detectors.rows import image, rows
 from geoanomaly.inputs import Inputs, open_inputs
 from geoanomaly.rings import Ring, ring_mean
 from geoanomaly.types import JobSpec, Process, Progress, Report, Scene, silent
@@ -221,21 +222,21 @@ def test_trimming_takes_the_strangest_of_those_that_are_left() -> None:
 
 def test_the_space_has_unit_variance_and_no_correlation(tmp_path: Path) -> None:
     inputs = opened(tmp_path, unusual(MANY)[0])
-    space, rows = pixels.fit_space(
+    space, found = pixels.fit_space(
         drawn("rx", inputs), inputs.setting, 0, components=8, contextual=False
     )
-    assert rows.shape == (SIZE**2, 8)
-    np.testing.assert_allclose(np.cov(rows.T), np.eye(8), atol=2e-3)
+    assert found.shape == (SIZE**2, 8)
+    np.testing.assert_allclose(np.cov(found.T), np.eye(8), atol=2e-3)
     assert space.basis.shape == (MANY, 8)
 
 
 def test_directions_without_variance_are_left_out(tmp_path: Path) -> None:
     one = texture(7, 1, SIZE, SIZE)
     inputs = opened(tmp_path, np.concatenate([one * (band + 1) for band in range(MANY)]))
-    _, rows = pixels.fit_space(
+    _, found = pixels.fit_space(
         drawn("rx", inputs), inputs.setting, 0, components=8, contextual=False
     )
-    assert rows.shape == (SIZE**2, 1)
+    assert found.shape == (SIZE**2, 1)
 
 
 def test_the_same_seed_picks_the_same_pixels_however_they_are_described(tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_the_same_seed_picks_the_same_pixels_however_they_are_described(tmp_path
 
     def first(count: int) -> pixels.Describe:
         return lambda batch: (
-            pixels.rows(torch.from_numpy(batch.data[:, :count])),
+            rows(torch.from_numpy(batch.data[:, :count])),
             torch.from_numpy(batch.valid),
         )
 
@@ -279,8 +280,8 @@ def test_a_ring_is_what_a_loop_over_its_pixels_says(
 
 def _ring_pixels(data: Array, valid: Array, row: int, col: int, ring: Ring) -> Array:
     """The valid pixels of one ring, (pixels, c)."""
-    rows, cols = np.indices(valid.shape)
-    apart = np.maximum(abs(rows - row), abs(cols - col))
+    down, across = np.indices(valid.shape)
+    apart = np.maximum(abs(down - row), abs(across - col))
     return data[:, valid & (apart <= ring.outer) & (apart > ring.inner)].T
 
 
@@ -291,8 +292,8 @@ def test_local_rx_is_the_mahalanobis_distance_in_the_ring(tmp_path: Path) -> Non
     detector = fitted("local-rx", inputs)
     scores = mapped(detector, inputs)
     tile = inputs.tiles(SIZE, 0).tile(0, 0)
-    rows, valid = detector.space(inputs.read(tile)[0])
-    shown = pixels.image(rows, valid)[0].double().numpy()
+    described, valid = detector.space(inputs.read(tile)[0])
+    shown = image(described, valid)[0].double().numpy()
     for row, col in ((0, 0), (28, 60), (50, 91), (100, 111)):
         around = _ring_pixels(shown, valid[0].numpy(), row, col, local_rx.RING)
         covariance = np.cov(around.T, bias=True) + local_rx.SHRINKAGE * np.eye(FEW)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 
-from tiling.grid import TileGrid
+from tiling.grid import TileGrid, spread
 
 grids = st.builds(
     lambda height, width, size, halo: TileGrid(
@@ -63,3 +63,11 @@ def test_cut_and_stitched_equals_whole(grid: TileGrid) -> None:
         ]
         stitched[tile.core] = window[tile.inner]
     assert np.array_equal(stitched, whole)
+
+
+@given(grids)
+def test_spread_tiles_are_all_the_tiles(grid: TileGrid) -> None:
+    tiles = list(grid)
+    found = spread(tiles)
+    assert sorted(each.index for each in found) == [each.index for each in tiles]
+    assert [each.index for each in found] == [each.index for each in spread(tiles)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +67,39 @@ def test_all_tiles_on_a_cluster(store: TileStore, scheduler: str) -> None:
     )
     check(store)
     assert len(done) == len(GRID)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Notes who does which tile, and takes its time."""
+
+    store: TileStore
+    notes: Path
+
+    def __call__(self, tile: Tile) -> None:
+        with self.notes.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(0.05)
+        Number(self.store)(tile)
+
+
+@pytest.mark.service
+def test_a_killed_worker_costs_only_its_tiles(
+    store: TileStore, tmp_path: Path, scheduler: str
+) -> None:
+    notes = tmp_path / "notes"
+    done: list[int] = []
+
+    def kill_one() -> None:
+        done.append(1)
+        if len(done) == 5:
+            os.kill(int(notes.read_text().split()[0]), signal.SIGKILL)
+
+    work = Slow(store, notes)
+    run_tiles(work, list(GRID), threads=2, scheduler=scheduler, on_done=kill_one)
+    check(store)
+    # What is finished is in the store, but a worker's own record of it dies with it.
+    assert len(notes.read_text().split()) <= len(GRID) + 6
 
 
 def test_a_tile_may_fail_twice(store: TileStore) -> None:

@@ -47,6 +47,44 @@ def test_a_source_travels_between_processes(tmp_path: Path) -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(array)).values, array.values)
 
 
+def test_a_thread_opens_a_raster_once_and_anew_when_it_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = rasterio.open
+
+    def counting(href: str, *args: object, **options: object) -> object:
+        opened.append(href)
+        return real(href, *args, **options)
+
+    data = texture(0, *SHAPE)
+    path = write_raster(tmp_path / "a.tif", data)
+    array = lazy(RasterSource(str(path), (1, 2)))
+    monkeypatch.setattr(rasterio, "open", counting)
+    for row in range(0, 20, 5):
+        assert np.array_equal(array[:, row : row + 5].values, data[:2, row : row + 5])
+    assert len(opened) == 1
+    write_raster(path, data[:, ::-1])
+    assert np.array_equal(array.values, data[:2, ::-1])
+    assert len(opened) > 1
+
+
+def test_bands_that_are_not_asked_for_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = lazy(RasterSource(str(write_raster(tmp_path / "a.tif", texture(0, *SHAPE))), (1, 3)))
+    read: list[tuple[int, ...]] = []
+    real = RasterSource.read
+
+    def noting(self: RasterSource, rows: slice, cols: slice) -> object:
+        read.append(self.bands)
+        return real(self, rows, cols)
+
+    monkeypatch.setattr(RasterSource, "read", noting)
+    _ = array.isel(band=slice(1), y=slice(5)).values
+    assert read == [(1,)]
+
+
 def test_nodata_and_nan_and_alpha_become_nan(tmp_path: Path) -> None:
     data = texture(0, *SHAPE)
     data[1, 10:20] = -9999
