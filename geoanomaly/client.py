@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from geoanomaly import errors
-from geoanomaly.types import JobStatus, Progress, Report
+from geoanomaly.types import JobStatus, Progress, Report, silent
+
+if TYPE_CHECKING:
+    from geoanomaly.heatmap import Heatmap
 
 POLL_SECONDS = 1.0
 # A scene of gigabytes is read through before the answer comes.
@@ -112,6 +115,14 @@ class Client:
                 )
         out.mkdir(parents=True, exist_ok=True)
         return [self._fetch(job_id, name, out) for name in names or available]
+
+    def result(self, job_id: str, out: Path | str) -> Heatmap:
+        """Wait for a detection and fetch its files into `out`; Jupyter shows it as a map."""
+        from geoanomaly.heatmap import Heatmap  # it makes maps, which few clients do
+
+        self.follow(job_id, silent)
+        self.download(job_id, Path(out))
+        return Heatmap(Path(out))
 
     def _states(self, job_id: str) -> Iterator[dict[str, Any]]:
         while True:

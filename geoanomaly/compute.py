@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
+
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -20,3 +23,13 @@ def use_one_thread_each() -> None:
 def device() -> torch.device:
     """The GPU when there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def give_back_memory() -> None:
+    """Return what a finished step has freed to the system: the allocator keeps it otherwise.
+
+    Thousands of large arrays come and go in each thread; glibc holds on to their places, and
+    the next step would add its own on top.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -60,12 +60,30 @@ def features(data: Tensor, valid: Tensor) -> Tensor:
     the local deviation at 1 and 3 px. Invalid pixels hold numbers of no meaning.
     """
     data = (data * valid[:, None]).contiguous(memory_format=torch.channels_last)
+    # One array, filled part by part: many bands of a tile take much memory.
+    found = torch.empty(
+        (len(data), PER_BAND * data.shape[1], *data.shape[2:]),
+        dtype=data.dtype,
+        device=data.device,
+        memory_format=torch.channels_last,
+    )
+    value, finer, coarser, broad, narrow_deviation, wide_deviation = found.chunk(PER_BAND, dim=1)
+    value.copy_(data)
     both = torch.cat([data, data * data], dim=1)
-    means = {sigma: blur(data, valid, sigma) for sigma in SCALES if sigma not in DEVIATIONS}
-    deviations = []
-    for sigma in DEVIATIONS:
-        mean, square = blur(both, valid, sigma).chunk(2, dim=1)
-        means[sigma] = mean
-        deviations.append((square - mean * mean).clamp_min_(1e-4).log_().mul_(0.5))
-    fine, middle, coarse = (means[sigma] for sigma in SCALES)
-    return torch.cat([data, fine - middle, middle - coarse, coarse, *deviations], dim=1)
+    fine = _deviation(both, valid, DEVIATIONS[0], narrow_deviation)  # the mean at SCALES[0] too
+    middle = blur(data, valid, SCALES[1])
+    torch.sub(fine, middle, out=finer)
+    del fine
+    coarse = blur(data, valid, SCALES[2])
+    torch.sub(middle, coarse, out=coarser)
+    broad.copy_(coarse)
+    del middle, coarse
+    _deviation(both, valid, DEVIATIONS[1], wide_deviation)
+    return found
+
+
+def _deviation(both: Tensor, valid: Tensor, sigma: float, out: Tensor) -> Tensor:
+    """Into `out` the log of the local deviation; the local mean. both: the data and its squares."""
+    mean, square = blur(both, valid, sigma).chunk(2, dim=1)
+    out.copy_((square - mean * mean).clamp_min_(1e-4).log_().mul_(0.5))
+    return mean

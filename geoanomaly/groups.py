@@ -17,7 +17,7 @@ from scipy.ndimage import label
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-STRIP = 512
+STRIP = 256
 EIGHT = np.ones((3, 3), dtype=bool)
 """Pixels that meet at a corner are one group."""
 

@@ -76,7 +76,9 @@ def _detect(
         store.create(grid)
         # A cluster's workers have processors of their own: what travels to them stays on the CPU.
         scorer = model if settings.dask_scheduler else model.to(compute.device())
+        compute.give_back_memory()
         _score(ScoreTile(seen, scorer, store), grid, settings, report)
+        compute.give_back_memory()
     with clock.step("writing"):
         out.mkdir(parents=True, exist_ok=True)
         threshold = Threshold(spec.false_alarm_rate, model.calibration.basis)

@@ -10,11 +10,23 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from geoanomaly import __version__
+from geoanomaly.budget import set_limits
 from geoanomaly.jobs import JobStore
 from geoanomaly.settings import Settings
 from web.assets import STATIC
 from web.problems import add_problem_handlers
-from web.routes import events, jobs, landing, pages, processes, scenes
+from web.routes import (
+    areas,
+    events,
+    exports,
+    jobs,
+    judgements,
+    landing,
+    pages,
+    processes,
+    results,
+    scenes,
+)
 from web.routes.tiles import tiles_router
 from web.service import Check, Ring, Service, check_spec, ring_worker
 
@@ -29,6 +41,7 @@ def create_app(
 ) -> FastAPI:
     """The service as an ASGI application; `settings` default to the environment."""
     chosen = settings or Settings()
+    set_limits(chosen)
     service = Service(chosen, JobStore(chosen.database), check, ring)
     app = FastAPI(
         title="geoanomaly", version=__version__, description=DESCRIPTION, lifespan=_lifespan,
@@ -42,7 +55,9 @@ def create_app(
 
 
 def _add_routes(app: FastAPI) -> None:
-    for module in (landing, processes, jobs, events, scenes, pages):
+    for module in (
+        landing, processes, jobs, events, scenes, areas, pages, results, judgements, exports
+    ):  # fmt: skip
         app.include_router(module.router)
     app.include_router(tiles_router())
     app.add_api_route("/api", _openapi, name="openapi", include_in_schema=False)

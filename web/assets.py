@@ -21,6 +21,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import shapely
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 VENDOR = STATIC / "vendor"
@@ -115,7 +120,9 @@ def _pack(npm: tuple[str, ...], package: Package, work: Path) -> Path:
         (*npm, "pack", spec, "--silent", "--ignore-scripts"),
         cwd=work, check=True, stdout=subprocess.DEVNULL, timeout=300,
     )  # fmt: skip
-    tarball = work / f"{package.name}-{package.version}.tgz"
+    # npm's name for it: @scope/name becomes scope-name.
+    name = package.name.removeprefix("@").replace("/", "-")
+    tarball = work / f"{name}-{package.version}.tgz"
     found = hashlib.sha256(tarball.read_bytes()).hexdigest()
     if found != package.sha256:
         raise AssetError(f"{spec}: sha256 is {found}, the manifest says {package.sha256}.")
@@ -146,9 +153,32 @@ def _to_geojson(topology: bytes) -> bytes:
         Path(file.name).write_bytes(topology)
         countries = geopandas.read_file(file.name, layer="countries")
     outlines = countries[["geometry"]].set_crs(4326, allow_override=True)
+    outlines["geometry"] = [_cut_at_antimeridian(each) for each in outlines.geometry]
     text: str = outlines.to_json(drop_id=True, separators=(",", ":"))
     data = json.loads(text, parse_float=lambda number: round(float(number), 2))
     return json.dumps(data, separators=(",", ":")).encode()
+
+
+def _cut_at_antimeridian(country: BaseGeometry) -> BaseGeometry:
+    """Two parts of an outline that goes on from 180 to -180 degrees: drawn whole, it is a band."""
+    parts = getattr(country, "geoms", [country])
+    halves = [half for part in parts for half in _halves(part)]
+    return shapely.MultiPolygon(halves) if len(halves) > len(parts) else country
+
+
+def _halves(part: BaseGeometry) -> list[Any]:
+    east = shapely.transform(part, lambda place: place + np.where(place[:, :1] < 0, (360, 0), 0))
+    width, shifted = (bounds[2] - bounds[0] for bounds in (part.bounds, east.bounds))
+    # Antarctica goes round the pole: it is as wide either way.
+    if width < 180 or shifted >= 180:
+        return [part]
+    whole = shapely.make_valid(east)
+    beyond = whole.intersection(box(180, -90, 360, 90))
+    halves = (
+        whole.intersection(box(0, -90, 180, 90)),
+        shapely.transform(beyond, lambda place: place - (360, 0)),
+    )
+    return [each for half in halves for each in getattr(half, "geoms", [half])]
 
 
 def main() -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from fastapi import Request
 
-from geoanomaly.jobs import SceneRecord
+from geoanomaly.jobs import Remark, SceneRecord
 from geoanomaly.types import Job, JobStatus, Price, Process
 from web.links import address, link, media_rank, media_type
 
@@ -39,18 +40,27 @@ def job_document(request: Request, job: Job) -> dict[str, Any]:
         "title": " → ".join(
             scene.title or scene.href.rsplit("/", 1)[-1] for scene in job.spec.scenes
         ),
+        "detector": job.spec.detector,
+        "attempt": job.attempt,
         "outputs": list(job.outputs),
         "links": job_links(request, job),
     }
 
 
 def accepted_document(request: Request, job: Job, price: Price) -> dict[str, Any]:
-    """What a new job costs, and what was found out about its scenes."""
-    cost = {
+    """A new job, what it costs, and what was found out about its scenes."""
+    return {**job_document(request, job), "price": price_document(price)}
+
+
+def price_document(price: Price) -> dict[str, Any]:
+    return {
         "pixels": price.pixels, "tiles": price.tiles, "shape": list(price.shape),
         "sensor": price.sensor, "notes": list(price.notes),
     }  # fmt: skip
-    return {**job_document(request, job), "price": cost}
+
+
+def log_document(lines: Iterable[Remark]) -> dict[str, Any]:
+    return {"log": [{**vars(line), "at": _iso(line.at)} for line in lines]}
 
 
 def job_links(request: Request, job: Job) -> list[dict[str, Any]]:

@@ -89,4 +89,5 @@ class SafeFigure(Figure):
             href = self.origins.resolve(part.url)
             return f"<link nonce='{nonce}' rel='stylesheet' href='{href}'>"
         # Folium's own head parts are templates with numbers only; nothing of a user is in them.
-        return re.sub(r"<(script|style)(?=[\s>])", rf"<\1 nonce='{nonce}'", part.render(**kwargs))
+        text = re.sub(r",\s*maximum-scale=1.0, user-scalable=no", "", part.render(**kwargs))
+        return re.sub(r"<(script|style)(?=[\s>])", rf"<\1 nonce='{nonce}'", text)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import isfinite
+from pathlib import Path
 from typing import Any
+
+from shapely.geometry import mapping
 
 from geoanomaly.areas import area_from_geojson
 from geoanomaly.errors import ParameterError, SceneError, UnknownSceneError
@@ -17,6 +20,8 @@ from geoanomaly.types import AOI, JobSpec, Process, Scene
 from web.descriptions import input_names
 from web.hrefs import allowed_path
 
+WGS84 = "EPSG:4326"
+
 Find = Callable[[str], SceneRecord]
 """A scene by id, or UnknownSceneError."""
 
@@ -27,7 +32,7 @@ def job_spec(
     """A complete spec; an InputError names the first input that cannot be read."""
     _refuse_unknown(process, inputs)
     values = {name: _unqualified(value) for name, value in inputs.items() if value is not None}
-    aoi_crs = _text(values, "aoi_crs") or "EPSG:4326"
+    aoi_crs = _text(values, "aoi_crs") or WGS84
     return JobSpec(
         process=process,
         scenes=_scenes(process, values, settings, find),
@@ -36,7 +41,7 @@ def job_spec(
         detector=_text(values, "detector"),
         model=_text(values, "model"),
         name=_model_name(process, values),
-        exclude=_area(values.get("exclude"), "EPSG:4326", "exclude"),
+        exclude=_area(values.get("exclude"), WGS84, "exclude"),
         false_alarm_rate=_number(values, "false_alarm_rate", 0.01),
         tile_size=_integer(values, "tile_size"),
         seed=_integer(values, "seed") or 0,
@@ -44,6 +49,36 @@ def job_spec(
         anyway=_flag(values, "anyway"),
         history=tuple(_scene(item, "history", settings, find) for item in _history(values)),
     )
+
+
+def inputs_of(spec: JobSpec, scenes_dir: Path) -> dict[str, Any]:
+    """What `job_spec` makes the same spec of: to show a request again, or to change and resend it.
+
+    Empty inputs are left out.
+    """
+    found: dict[str, Any] = {"history": [_named(scene, scenes_dir) for scene in spec.history]}
+    if spec.process is Process.TRAIN_MODEL:
+        found["scenes"] = [_named(scene, scenes_dir) for scene in spec.scenes]
+    else:
+        names = zip(spec.scenes, FIELDS[spec.process], MASK_FIELDS[spec.process], strict=True)
+        for scene, field, mask_field in names:
+            found[field] = _named(scene, scenes_dir)
+            found[mask_field] = scene.mask and _named(scene.mask, scenes_dir)
+    for area_field, area in (("aoi", spec.aoi), ("exclude", spec.exclude)):
+        found[area_field] = area and mapping(area.geometry)
+    if spec.aoi is not None and spec.aoi.crs != WGS84:
+        found["aoi_crs"] = spec.aoi.crs
+    values = spec.to_json()
+    plain = ("sensor", "detector", "model", "name", "false_alarm_rate", "tile_size")
+    found |= {name: values[name] for name in (*plain, "seed", "ignore", "anyway")}
+    known = input_names(spec.process)
+    return {name: value for name, value in found.items() if value and name in known}
+
+
+def _named(scene: Scene, scenes_dir: Path) -> str | dict[str, str]:
+    """An upload by its id, which is the name of its file; any other scene by its path."""
+    path = Path(scene.href)
+    return path.stem if path.parent == scenes_dir else {"href": scene.href}
 
 
 def _refuse_unknown(process: Process, inputs: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -22,17 +22,27 @@ from web.problems import UnknownFileError
 from web.service import Service
 
 SAMPLE_SIDE = 512
-PERCENTILES = (2, 98)
+PERCENTILES = (0, 1, 2, 5, 95, 98, 99, 100)
+LOW, HIGH = PERCENTILES.index(2), PERCENTILES.index(98)
 
 
 class Layer(StrEnum):
     HEATMAP = "heatmap"
+    # The values of the heatmap as grey levels, for a page that draws its own threshold.
+    SURPRISE = "surprise"
     MASK = "mask"
     BEFORE = "before"
     AFTER = "after"
 
 
-FILES: Mapping[Layer, str] = {Layer.HEATMAP: "heatmap.tif", Layer.MASK: "mask.tif"}
+FILES: Mapping[Layer, str] = {
+    Layer.HEATMAP: "heatmap.tif",
+    Layer.SURPRISE: "heatmap.tif",
+    Layer.MASK: "mask.tif",
+}
+
+LEVELS = 32
+"""Grey levels of `Layer.SURPRISE` to one step of surprise: 255 is 7.97 and more."""
 
 Stretch = tuple[tuple[float, float], ...]
 
@@ -81,7 +91,12 @@ def styles(job: Job, layer: Layer, path: Path) -> tuple[Style, ...]:
     scene = layer_scene(job, layer)
     if scene is None:
         return ()
-    return _styles(str(path), path.stat().st_mtime_ns, scene.sensor or job.spec.sensor)
+    return scene_styles(path, scene.sensor or job.spec.sensor)
+
+
+def scene_styles(path: Path, sensor: str | None) -> tuple[Style, ...]:
+    """The same for a scene that no job has yet. sensor: None = guessed from the file."""
+    return _styles(str(path), path.stat().st_mtime_ns, sensor)
 
 
 @dataclass(frozen=True)
@@ -112,31 +127,47 @@ def _styles(path: str, _changed: int, sensor: str | None) -> tuple[Style, ...]:
     found = display_bands(info.band_names)
     # display_bands counts data bands; a file may have an alpha band among them.
     indexes = {name: tuple(info.source.bands[i - 1] for i in b) for name, b in found.items()}
-    lows_highs = _percentiles(path, sorted({i for bands in indexes.values() for i in bands}))
+    shown = tuple(sorted({i for bands in indexes.values() for i in bands}))
+    values = _percentiles(path, _changed, shown)
     return tuple(
-        Style(name, bands, tuple(lows_highs[i] for i in bands)) for name, bands in indexes.items()
+        Style(name, bands, tuple(_span(values[i][LOW], values[i][HIGH]) for i in bands))
+        for name, bands in indexes.items()
     )
 
 
-def _percentiles(path: str, bands: list[int]) -> dict[int, tuple[float, float]]:
-    """(low, high) of each band, from a small version of the whole scene."""
+def _span(low: float, high: float) -> tuple[float, float]:
+    # A constant band would divide by nothing.
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def percentiles(path: Path, bands: Iterable[int]) -> Mapping[int, tuple[float, ...]]:
+    """`PERCENTILES` of bands (1-based) of a scene, in its digital numbers."""
+    return _percentiles(str(path), path.stat().st_mtime_ns, tuple(sorted(set(bands))))
+
+
+@lru_cache(maxsize=256)
+def _percentiles(path: str, _changed: int, bands: tuple[int, ...]) -> dict[int, tuple[float, ...]]:
+    """From a small version of the whole scene."""
     with rasterio.open(path) as raster:
         step = max(1.0, max(raster.shape) / SAMPLE_SIDE)
         size = tuple(max(1, round(side / step)) for side in raster.shape)
         try:
             sample = raster.read(
-                bands, out_shape=(len(bands), *size), masked=True, resampling=Resampling.nearest
+                list(bands),
+                out_shape=(len(bands), *size),
+                masked=True,
+                resampling=Resampling.nearest,
             )
         except RasterioError as error:
             raise GeoanomalyError(f"The scene cannot be read: {error}") from error
-    return {band: _range(values) for band, values in zip(bands, sample, strict=True)}
+    return {band: _quantiles(values) for band, values in zip(bands, sample, strict=True)}
 
 
-def _range(values: np.ma.MaskedArray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[float, float]:
+def _quantiles(
+    values: np.ma.MaskedArray[tuple[int, ...], np.dtype[np.generic]],
+) -> tuple[float, ...]:
     known = values.compressed().astype("float64")
     known = known[np.isfinite(known)]
     if known.size == 0:
-        return (0.0, 1.0)
-    low, high = (float(value) for value in np.percentile(known, PERCENTILES))
-    # A constant band would divide by nothing.
-    return (low, high) if high > low else (low, low + 1.0)
+        known = np.array([0.0, 1.0])
+    return tuple(float(value) for value in np.percentile(known, PERCENTILES))

@@ -17,6 +17,11 @@ MEDIA_TYPES: Mapping[str, str] = {
     ".json": JSON,
     ".qml": "application/xml",
     ".png": "image/png",
+    ".parquet": "application/vnd.apache.parquet",
+    ".kml": "application/vnd.google-earth.kml+xml",
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".zip": "application/zip",
     ".safetensors": "application/octet-stream",
 }
 

@@ -17,19 +17,16 @@ from urllib.parse import urlencode
 import folium
 import rasterio
 from branca.element import Element
-from rasterio.warp import transform_bounds
 from rio_tiler.io import Reader
 
+from geoanomaly.map_parts import STYLE, BareMap, OpacitySlider, Panel, Picture, flipped, legend_html
 from geoanomaly.types import Job
 from web.assets import BASE_MAP, VENDOR
-from web.controls import STYLE, BareMap, OpacitySlider, Panel, Picture, legend_html
 from web.figure import OPEN_STREET_MAP, Origins, SafeFigure
 from web.layers import Layer, Style, layer_path, styles
 from web.problems import UnknownFileError
+from web.results import Box, map_box
 from web.service import Service
-
-Box = list[list[float]]
-"""[[south, west], [north, east]], as Leaflet wants it."""
 
 MAX_ANOMALIES = 2000
 PREVIEW_SIDE = 1024
@@ -51,21 +48,23 @@ NOT_VENDORED = (
 
 @dataclass(frozen=True)
 class Sheet:
-    """One raster on the map. native_zoom: the deepest zoom with pixels of its own."""
+    """One raster on the map. first_zoom, native_zoom: at which it fills a tile, and at which a
+    pixel of the tile is one of its own."""
 
     layer: Layer
     path: Path
     box: Box
+    first_zoom: int
     native_zoom: int
     georeferenced: bool
 
 
 def render_map(parts: Service, job: Job, origins: Origins) -> str:
     """The page at `/jobs/{id}/map`; every address in it is relative to that place."""
-    sheets = {sheet.layer: sheet for sheet in _sheets(parts, job)}
+    sheets = sheets_of(parts, job)
     heat = sheets[Layer.HEATMAP]
     page = SafeFigure("geoanomaly map", origins)
-    chart = _chart(heat)
+    chart = chart_of(heat)
     page.add_child(chart)
     # Before any layer, and at once: else Leaflet first asks for the tiles of another view.
     view = folium.FitBounds(heat.box)
@@ -73,7 +72,7 @@ def render_map(parts: Service, job: Job, origins: Origins) -> str:
     view.add_to(chart)
     page.header.add_child(Element(STYLE), name="style")
     if heat.georeferenced:
-        _add_base_maps(chart)
+        add_base_maps(chart)
     _add_scenes(chart, job, sheets)
     heatmap = _add_results(chart, sheets)
     _add_anomalies(chart, parts, job, heat)
@@ -101,9 +100,13 @@ def _doubt(report: Mapping[str, Any]) -> str:
     return " ".join(report.get("comparability", {}).get("reasons", ()))
 
 
+def sheets_of(parts: Service, job: Job) -> dict[Layer, Sheet]:
+    """The rasters of a job that are still there; UnknownFileError without a heatmap."""
+    return {sheet.layer: sheet for sheet in _sheets(parts, job)}
+
+
 def _sheets(parts: Service, job: Job) -> Iterator[Sheet]:
-    """The rasters that are still there; without a heatmap there is no map."""
-    for layer in Layer:
+    for layer in (Layer.HEATMAP, Layer.MASK, Layer.BEFORE, Layer.AFTER):
         try:
             yield _sheet(layer, layer_path(parts, job, layer))
         except UnknownFileError:
@@ -113,27 +116,27 @@ def _sheets(parts: Service, job: Job) -> Iterator[Sheet]:
 
 def _sheet(layer: Layer, path: Path) -> Sheet:
     with rasterio.open(path) as raster:
+        box = map_box(raster)
         if not raster.crs:
-            # A pixel grid: Leaflet's y grows upwards, rows grow downwards.
-            return Sheet(layer, path, [[-raster.height, 0], [0, raster.width]], 0, False)
-        west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+            return Sheet(layer, path, box, 0, 0, False)
     with Reader(str(path)) as reader:
-        return Sheet(layer, path, [[south, west], [north, east]], int(reader.maxzoom), True)
+        return Sheet(layer, path, box, int(reader.minzoom), int(reader.maxzoom), True)
 
 
-def _chart(heat: Sheet) -> BareMap:
+def chart_of(heat: Sheet, **options: Any) -> BareMap:
     (south, west), (north, east) = heat.box
     centre = [(south + north) / 2, (west + east) / 2]
     if heat.georeferenced:
         # tiles=None: Folium's default is a server on the internet.
-        return BareMap(location=centre, tiles=None, control_scale=True)
+        return BareMap(location=centre, tiles=None, control_scale=True, **options)
     return BareMap(
         location=centre, tiles=None, crs="Simple", min_zoom=-6, zoom_snap=0.25,
-        attribution_control=False,
+        attribution_control=False, **options,
     )  # fmt: skip
 
 
-def _add_base_maps(chart: BareMap) -> None:
+def add_base_maps(chart: BareMap) -> Any:
+    """The offline land, and the layer of OpenStreetMap, which is the answer."""
     land = VENDOR / BASE_MAP
     if land.is_file():
         # Under the tiles (200): by itself Leaflet puts every outline above them.
@@ -142,7 +145,7 @@ def _add_base_maps(chart: BareMap) -> None:
             json.loads(land.read_text()), name="Land", control=False, style_function=lambda _: LAND,
             pane="land", interactive=False, smooth_factor=0.5,
         ).add_to(chart)  # fmt: skip
-    folium.TileLayer(
+    return folium.TileLayer(
         f"{OPEN_STREET_MAP}/{{z}}/{{x}}/{{y}}.png", name="OpenStreetMap (internet)",
         attr='&copy; <a href="https://www.openstreetmap.org/copyright">OpenStreetMap</a>',
         overlay=True, show=False, max_zoom=24, max_native_zoom=19, z_index=1,
@@ -158,15 +161,21 @@ def _add_scenes(chart: BareMap, job: Job, sheets: dict[Layer, Sheet]) -> None:
         label = title if job.spec.before else "Scene"
         for style in styles(job, layer, sheet.path):
             name = f"{label}, {style.name}"
-            _raster(sheet, name, _query(style), overlay=False, show=first, z_index=10).add_to(chart)
+            raster_layer(sheet, name, _query(style), overlay=False, show=first, z_index=10).add_to(
+                chart
+            )
             first = False
 
 
 def _add_results(chart: BareMap, sheets: dict[Layer, Sheet]) -> Any:
     """Mask and heatmap; the answer is the heatmap's layer."""
     if Layer.MASK in sheets:
-        _raster(sheets[Layer.MASK], "Mask", "", overlay=True, show=False, z_index=20).add_to(chart)
-    heatmap = _raster(sheets[Layer.HEATMAP], "Heatmap", "", overlay=True, show=True, z_index=30)
+        raster_layer(sheets[Layer.MASK], "Mask", "", overlay=True, show=False, z_index=20).add_to(
+            chart
+        )
+    heatmap = raster_layer(
+        sheets[Layer.HEATMAP], "Heatmap", "", overlay=True, show=True, z_index=30
+    )
     return heatmap.add_to(chart)
 
 
@@ -176,21 +185,26 @@ def _query(style: Style) -> str:
     return "?" + urlencode(bands + ranges)
 
 
-def _raster(sheet: Sheet, name: str, query: str, *, overlay: bool, show: bool, z_index: int) -> Any:
+def raster_layer(
+    sheet: Sheet, name: str, query: str, *, overlay: bool, show: bool, z_index: int, **more: Any
+) -> Any:
+    """Tiles, or one picture where there is no CRS. more: options of Leaflet's layer."""
     root = f"tiles/{sheet.layer.value}"
     if not sheet.georeferenced:
         mark = "&" if query else "?"
         url = f"{root}/preview.png{query}{mark}max_size={PREVIEW_SIDE}"
+        look = f"pixels {more.pop('class_name', '')}".strip()
         return Picture(
             url, sheet.box, name=name, overlay=overlay, show=show, z_index=z_index,
-            class_name="pixels",
+            class_name=look, **more,
         )  # fmt: skip
     return folium.TileLayer(
         f"{root}/tiles/WebMercatorQuad/{{z}}/{{x}}/{{y}}.png{query}", attr="geoanomaly", name=name,
         overlay=overlay, show=show, z_index=z_index, max_zoom=24,
-        max_native_zoom=sheet.native_zoom,
+        # Of a raster that is a speck on the map no smaller tile is asked for.
+        max_native_zoom=sheet.native_zoom, min_native_zoom=sheet.first_zoom,
         # Without bounds Leaflet asks for tiles beside the raster, and gets 404s.
-        bounds=sheet.box,
+        bounds=sheet.box, **more,
     )  # fmt: skip
 
 
@@ -230,12 +244,5 @@ def _numbers_only(feature: dict[str, Any], *, flip: bool) -> dict[str, Any]:
     }
     geometry = feature["geometry"]
     if flip:
-        geometry = {**geometry, "coordinates": _flipped(geometry["coordinates"])}
+        geometry = {**geometry, "coordinates": flipped(geometry["coordinates"])}
     return {"type": "Feature", "properties": numbers, "geometry": geometry}
-
-
-def _flipped(coordinates: Any) -> Any:
-    """Pixel coordinates (x, row) as Leaflet's simple grid has them (x, -row)."""
-    if isinstance(coordinates[0], int | float):
-        return [coordinates[0], -coordinates[1]]
-    return [_flipped(part) for part in coordinates]

@@ -4,7 +4,7 @@ The broker only rings; whatever it loses is found again here. `states` says whic
 moves are legal, `tables` is the schema, `store` the only writer.
 """
 
-from geoanomaly.jobs.records import Lease, SceneRecord, Transition
+from geoanomaly.jobs.records import Judgement, Lease, Remark, SceneRecord, Transition, Verdict
 from geoanomaly.jobs.store import JobStore
 
-__all__ = ["JobStore", "Lease", "SceneRecord", "Transition"]
+__all__ = ["JobStore", "Judgement", "Lease", "Remark", "SceneRecord", "Transition", "Verdict"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,8 @@ from sqlalchemy import Connection, Row, Select, Update, and_, insert, or_, selec
 from geoanomaly.errors import LeaseLostError, UnknownJobError
 from geoanomaly.jobs.records import Lease
 from geoanomaly.jobs.states import check_move
-from geoanomaly.jobs.tables import jobs, transitions
-from geoanomaly.types import JobSpec, JobStatus
+from geoanomaly.jobs.tables import jobs, remarks, transitions
+from geoanomaly.types import JobSpec, JobStatus, Progress
 
 JobRow = Row[Any]
 
@@ -159,6 +160,20 @@ def move(
         values.update(owner=None, lease_until=None)
     conn.execute(one(row.id).values(status=target, updated=now, **values))
     _record(conn, row.id, now, source, target, values.get("fence", row.fence), note)
+
+
+def remark(conn: Connection, job_id: str, now: float, stage: str, text: str) -> None:
+    conn.execute(insert(remarks).values(job_id=job_id, at=now, stage=stage, text=text))
+
+
+def is_news(row: JobRow, progress: Progress) -> bool:
+    """Whether it says more than another count of the same: "3 of 8 tiles" after "2 of 8 tiles"."""
+    said, says = (_COUNT.sub("", text) for text in (row.message, progress.message))
+    return bool(progress.message) and (row.stage, said) != (progress.stage, says)
+
+
+# Numbers, and the words that come and go between them: "1 min 3 s", "0.4 a second".
+_COUNT = re.compile(r"[\d.,]+|\b(?:h|min|s|a second|left)\b|\s")
 
 
 def worn_out(attempts: int, limit: int) -> str:

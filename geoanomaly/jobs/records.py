@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row
@@ -39,6 +40,15 @@ class Transition:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """One line of a job's log. stage: of its progress, or the state that it entered."""
+
+    at: datetime
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True)
 class SceneRecord:
     """A raster that jobs may name by its id.
 
@@ -59,6 +69,29 @@ class SceneRecord:
     footprint: Mapping[str, Any] | None
     sha256: str
     created: datetime
+
+
+class Verdict(StrEnum):
+    """What a person says of an anomaly."""
+
+    CONFIRMED = "confirmed"
+    DISMISSED = "dismissed"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What somebody said of the anomaly whose highest pixel is at (row, col) of the heatmap."""
+
+    row: int
+    col: int
+    verdict: Verdict
+    note: str
+    at: datetime
+
+    @property
+    def key(self) -> str:
+        """As `regions.Region.key`."""
+        return f"{self.row}-{self.col}"
 
 
 def moment(seconds: float) -> datetime:
@@ -93,6 +126,16 @@ def transition_of(row: Row[Any]) -> Transition:
     )
 
 
+def remark_of(row: Row[Any]) -> Remark:
+    return Remark(moment(row.at), row.stage, row.text)
+
+
+def as_remark(step: Transition) -> Remark:
+    """A transition for the user, to whom the name of a worker's machine says nothing."""
+    note = step.note.partition(" by ")[0] if step.target is JobStatus.RUNNING else step.note
+    return Remark(step.at, step.target.value, note)
+
+
 def scene_of(row: Row[Any]) -> SceneRecord:
     values = dict(row._mapping)
     values["bands"] = tuple(values["bands"])
@@ -108,3 +151,7 @@ def scene_values(record: SceneRecord) -> dict[str, Any]:
         "footprint": None if record.footprint is None else dict(record.footprint),
         "created": record.created.timestamp(),
     }
+
+
+def judgement_of(row: Row[Any]) -> Judgement:
+    return Judgement(row.row, row.col, Verdict(row.verdict), row.note, moment(row.at))

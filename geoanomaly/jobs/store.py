@@ -7,25 +7,34 @@ off or declared dead cannot overwrite what its successor did.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Delete, Text, cast, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from geoanomaly.errors import ServiceError, UnknownSceneError
 from geoanomaly.jobs import moves
 from geoanomaly.jobs.records import (
+    Judgement,
     Lease,
+    Remark,
     SceneRecord,
     Transition,
+    Verdict,
+    as_remark,
     job_of,
+    judgement_of,
+    moment,
+    remark_of,
     scene_of,
     scene_values,
     transition_of,
 )
-from geoanomaly.jobs.tables import jobs, open_database, scenes, transitions
+from geoanomaly.jobs.tables import jobs, judgements, open_database, remarks, scenes, transitions
 from geoanomaly.types import Job, JobSpec, JobStatus, Process, Progress
 
 # `JobStore.list` hides the builtin inside the class.
@@ -33,6 +42,8 @@ Jobs = list[Job]
 JobIds = list[str]
 Scenes = list[SceneRecord]
 History = list[Transition]
+Judgements = list[Judgement]
+Remarks = list[Remark]
 
 
 class JobStore:
@@ -52,12 +63,22 @@ class JobStore:
 
     # What a user does.
 
-    def create(self, spec: JobSpec, *, idempotency_key: str | None = None) -> Job:
-        """Accept a job; the same key gives the same job, whoever asks first."""
+    def create(
+        self, spec: JobSpec, *, idempotency_key: str | None = None, notes: Sequence[str] = ()
+    ) -> Job:
+        """Accept a job; the same key gives the same job, whoever asks first.
+
+        notes: what was found out about its scenes, the first lines of its log.
+        """
+        now = self._clock()
         try:
             with self._write() as conn:
-                same = moves.find_key(conn, idempotency_key)
-                return job_of(same or moves.accept(conn, spec, idempotency_key, self._clock()))
+                if same := moves.find_key(conn, idempotency_key):
+                    return job_of(same)
+                fresh = moves.accept(conn, spec, idempotency_key, now)
+                for note in notes:
+                    moves.remark(conn, fresh.id, now, "checked", note)
+                return job_of(fresh)
         except IntegrityError:
             # PostgreSQL: another process inserted the key after we looked.
             with self._read() as conn:
@@ -75,15 +96,27 @@ class JobStore:
         *,
         status: JobStatus | None = None,
         process: Process | None = None,
+        since: datetime | None = None,
+        text: str | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> Jobs:
-        """Newest first."""
+        """Newest first. since: changed then or later; text: in what was asked, or its id begins so.
+
+        Neither text nor process of a job ever changes.
+        """
         query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit).offset(offset)
         if status is not None:
             query = query.where(jobs.c.status == status)
         if process is not None:
             query = query.where(jobs.c.process == process)
+        if since is not None:
+            query = query.where(jobs.c.updated >= since.timestamp())
+        if text:
+            # The column holds JSON, where a letter may stand as its code.
+            written = json.dumps(text)[1:-1]
+            asked = cast(jobs.c.spec, Text).icontains(written, autoescape=True)
+            query = query.where(or_(asked, jobs.c.id.startswith(text, autoescape=True)))
         with self._read() as conn:
             return [job_of(row) for row in conn.execute(query)]
 
@@ -112,6 +145,14 @@ class JobStore:
         with self._read() as conn:
             moves.find(conn, job_id)
             return [transition_of(r) for r in conn.execute(query.order_by(transitions.c.seq))]
+
+    def log(self, job_id: str) -> Remarks:
+        """What happened to a job and what it said of itself, oldest first."""
+        query = select(remarks).where(remarks.c.job_id == job_id).order_by(remarks.c.seq)
+        steps = [as_remark(step) for step in self.history(job_id)]
+        with self._read() as conn:
+            said = [remark_of(row) for row in conn.execute(query)]
+        return sorted(steps + said, key=lambda line: line.at)
 
     # What a worker does.
 
@@ -151,6 +192,10 @@ class JobStore:
                 "updated": self._clock(),
             }
             conn.execute(moves.one(lease.job_id).values(**values))
+            if moves.is_news(row, progress):
+                moves.remark(
+                    conn, lease.job_id, values["updated"], progress.stage, progress.message
+                )
             return bool(row.cancel_requested)
 
     def succeed(self, lease: Lease, outputs: tuple[str, ...]) -> None:
@@ -191,6 +236,31 @@ class JobStore:
                 conn.execute(update(jobs).where(jobs.c.id.in_(ids)).values(rung=now))
             return ids
 
+    # Judgements.
+
+    def judge(self, job_id: str, row: int, col: int, verdict: Verdict, note: str) -> Judgement:
+        """Record what somebody says of an anomaly; it takes the place of an earlier judgement."""
+        judgement = Judgement(row, col, verdict, note, moment(self._clock()))
+        values = {**vars(judgement), "job_id": job_id, "at": judgement.at.timestamp()}
+        with self._write() as conn:
+            moves.find(conn, job_id, lock=True)
+            conn.execute(_judgement(job_id, row, col))
+            conn.execute(insert(judgements).values(**values))
+        return judgement
+
+    def withdraw(self, job_id: str, row: int, col: int) -> None:
+        """Take a judgement back; no error where there is none."""
+        with self._write() as conn:
+            moves.find(conn, job_id, lock=True)
+            conn.execute(_judgement(job_id, row, col))
+
+    def judgements(self, job_id: str) -> Judgements:
+        """Of one job, oldest first."""
+        query = select(judgements).where(judgements.c.job_id == job_id).order_by(judgements.c.at)
+        with self._read() as conn:
+            moves.find(conn, job_id)
+            return [judgement_of(row) for row in conn.execute(query)]
+
     # Scenes.
 
     def add_scene(self, record: SceneRecord) -> None:
@@ -221,6 +291,11 @@ class JobStore:
     def _write(self) -> Iterator[Connection]:
         with _database_errors(), self._writer.begin() as conn:
             yield conn
+
+
+def _judgement(job_id: str, row: int, col: int) -> Delete:
+    table = judgements.c
+    return judgements.delete().where(table.job_id == job_id, table.row == row, table.col == col)
 
 
 @contextmanager

@@ -75,6 +75,17 @@ transitions = Table(
     Column("note", Text, nullable=False),
 )
 
+# What a job said of itself on its way: one line for each new thing, none for mere counting.
+remarks = Table(
+    "remarks",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", String(64), ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("stage", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+)
+
 scenes = Table(
     "scenes",
     metadata,
@@ -91,6 +102,18 @@ scenes = Table(
     Column("footprint", JSON(none_as_null=True)),
     Column("sha256", String(64), nullable=False),
     Column("created", Double, nullable=False),
+)
+
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("job_id", String(64), ForeignKey("jobs.id"), primary_key=True),
+    # The highest pixel of the anomaly, on the heatmap's grid: it outlives another threshold.
+    Column("row", Integer, primary_key=True, autoincrement=False),
+    Column("col", Integer, primary_key=True, autoincrement=False),
+    Column("verdict", String(16), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", Double, nullable=False),
 )
 
 

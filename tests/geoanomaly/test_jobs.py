@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 from geoanomaly.errors import LeaseLostError, ServiceError, UnknownJobError, UnknownSceneError
-from geoanomaly.jobs import JobStore, Lease, SceneRecord
+from geoanomaly.jobs import JobStore, Lease, SceneRecord, Verdict
 from geoanomaly.jobs.states import LEGAL, check_move
 from geoanomaly.types import AOI, JobSpec, JobStatus, Process, Progress, Scene
 from tests.services import ROOT, postgres  # noqa: F401
@@ -103,6 +103,61 @@ def test_list_is_newest_first_and_filters(store: JobStore) -> None:
     counts = store.counts()
     assert (counts[JobStatus.ACCEPTED], counts[JobStatus.RUNNING]) == (4, 1)
     assert counts[JobStatus.FAILED] == 0
+
+
+def test_list_by_what_was_asked_and_by_what_changed(store: JobStore, clock: Clock) -> None:
+    named = replace(SPEC, scenes=(Scene("/data/a.tif", title="Größe 100%_x.tif"),))
+    first = store.create(named).id
+    clock.now += 10
+    second = store.create(replace(SPEC, detector="local-rx")).id
+
+    def found(**filters: Any) -> list[str]:
+        return [job.id for job in store.list(**filters)]
+
+    assert found(text="größe") == found(text="100%_X") == [first], "no wildcard, any case"
+    assert found(text="100%x") == found(text="100__x") == []
+    assert found(text="LOCAL-rx") == [second]
+    assert found(text=first[:9]) == [first]
+    assert found(text="") == [second, first]
+    assert found(since=datetime.fromtimestamp(clock.now, UTC)) == [second]
+    store.report(claim(store, first), Progress("scoring", 1.0))
+    assert found(since=datetime.fromtimestamp(clock.now, UTC)) == [second, first]
+    assert found(since=datetime.fromtimestamp(clock.now + 1, UTC)) == []
+
+
+def test_the_log_has_what_happened_and_no_counting(store: JobStore, clock: Clock) -> None:
+    job = store.create(SPEC, notes=["after.tif: 4 bands, taken as generic."])
+    clock.now += 1
+    lease = claim(store, job.id, "host:77")
+    said = [
+        Progress("reading", 1.0, "opening the scenes"),
+        Progress("reading", 2.0, "3 sample windows"),
+        Progress("reading", 3.0, "4 sample windows"),
+        Progress("scoring", 40.0, "0 of 200 tiles"),
+        Progress("scoring", 50.0, "1 of 200 tiles, 0.7 a second, 1 h 2 min left"),
+        Progress("scoring", 60.0, "199 of 200 tiles, 14.3 a second, 1 s left"),
+        Progress("writing", 90.0),
+    ]
+    for progress in said:
+        clock.now += 1
+        store.report(lease, progress)
+    clock.now += 1
+    store.succeed(lease, ())
+    log = store.log(job.id)
+    assert [(line.stage, line.text) for line in log] == [
+        ("accepted", ""),
+        ("checked", "after.tif: 4 bands, taken as generic."),
+        ("running", "attempt 1"),
+        ("reading", "opening the scenes"),
+        ("reading", "3 sample windows"),
+        ("scoring", "0 of 200 tiles"),
+        ("successful", ""),
+    ]
+    assert [line.at for line in log] == sorted(line.at for line in log)
+    store.dismiss(other := store.create(SPEC).id)
+    assert store.log(other)[-1].text == "cancelled by the user"
+    with pytest.raises(UnknownJobError):
+        store.log("nope")
 
 
 def test_job_to_its_end(store: JobStore, clock: Clock) -> None:
@@ -401,3 +456,25 @@ def test_database_that_is_away_is_a_service_error(tmp_path: Path) -> None:
     url = f"postgresql:///none?host={tmp_path}"
     with pytest.raises(ServiceError, match="GEOANOMALY_DATABASE_URL"):
         JobStore(url)
+
+
+def test_a_judgement_is_kept_with_its_job(store: JobStore, clock: Clock) -> None:
+    job, other = store.create(SPEC), store.create(SPEC)
+    first = store.judge(job.id, 3, 4, Verdict.DISMISSED, "shadow")
+    clock.now += 1
+    store.judge(job.id, 9, 9, Verdict.CONFIRMED, "")
+    clock.now += 1
+    changed = store.judge(job.id, 3, 4, Verdict.CONFIRMED, "no, a roof")
+    assert changed.at > first.at
+    found = store.judgements(job.id)
+    assert [(each.key, each.verdict, each.note) for each in found] == [
+        ("9-9", "confirmed", ""),
+        ("3-4", "confirmed", "no, a roof"),
+    ]
+    store.withdraw(job.id, 9, 9)
+    store.withdraw(job.id, 9, 9)
+    assert [each.key for each in store.judgements(job.id)] == ["3-4"]
+    assert store.judgements(other.id) == []
+    for call in (store.judgements, lambda job: store.withdraw(job, 1, 1)):
+        with pytest.raises(UnknownJobError):
+            call("nowhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,3 +35,23 @@ def done(backend: Backend) -> Job:
 def plain(backend: Backend) -> Job:
     """A finished change job without a CRS."""
     return backend.finished_pair(crs=None)
+
+
+# For a module at a time: Playwright keeps an event loop in this thread, and other tests start one.
+# Imported here: without Playwright only the tests that need it are skipped.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from tests.web.browsing import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def watched(browser: Any, backend: Backend) -> Iterator[Any]:
+    """A `Watched` page."""
+    from tests.web.browsing import Watched
+
+    found = Watched(browser, backend)
+    yield found
+    found.page.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import folium
 import pytest
+import shapely
 
 from web import assets
 from web.assets import AssetError, Manifest, Package
@@ -94,6 +95,15 @@ def test_the_manifest_has_the_addresses_of_the_installed_folium() -> None:
     urls = {url for name, url in folium.Map.default_js if name == "leaflet"}
     urls |= {url for name, url in folium.Map.default_css if name == "leaflet_css"}
     assert urls == set(assets.manifest().links)
+
+
+def test_a_country_across_the_antimeridian_is_two_parts() -> None:
+    ring = [(170, 0), (180, 0), (-170, 0), (-170, 10), (180, 10), (170, 10)]
+    east, west = assets._cut_at_antimeridian(shapely.Polygon(ring)).geoms
+    assert east.equals(shapely.box(170, 0, 180, 10))
+    assert west.equals(shapely.box(-180, 0, -170, 10))
+    pole = shapely.Polygon([(-180, -80), (0, -70), (180, -80), (180, -90), (-180, -90)])
+    assert assets._cut_at_antimeridian(pole) is pole
 
 
 def test_countries_become_geojson(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from geoanomaly.errors import SceneError, UnknownSceneError
 from geoanomaly.jobs import SceneRecord
+from geoanomaly.map_parts import legend_html
 from geoanomaly.settings import Settings
 from geoanomaly.types import Process, Scene
 from tests.rasters import change_pair
-from web.controls import legend_html
 from web.descriptions import description
 from web.inputs import job_spec
 

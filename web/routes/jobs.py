@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import AwareDatetime
+from rasterio.errors import RasterioError
 
-from geoanomaly.errors import JobFailedError, ResultNotReadyError
+from geoanomaly.errors import GeoanomalyError, JobFailedError, ResultNotReadyError
 from geoanomaly.types import Job, JobStatus, Process
-from web.documents import job_document, results_document
+from web.documents import accepted_document, job_document, log_document, results_document
+from web.inputs import inputs_of
+from web.layers import FILES, Layer, layer_path
 from web.links import address, link, media_type
+from web.pictures import job_thumbnail, no_picture, picture
 from web.problems import UnknownFileError
-from web.service import Parts
+from web.service import Parts, Service
 
 router = APIRouter()
 
@@ -27,23 +33,69 @@ def jobs(
     parts: Parts,
     status: JobStatus | None = None,
     process: Annotated[Process | None, Query(alias="processID")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Text in the request.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Changed then or later.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
-) -> dict[str, Any]:
-    """Newest first, a page at a time."""
+) -> JSONResponse:
+    """Newest first, a page at a time; `counts` has all jobs of the service by status."""
     # One more than asked for tells whether there is a next page.
-    found = parts.store.list(status=status, process=process, limit=limit + 1, offset=offset)
+    found = parts.store.list(
+        status=status, process=process, since=since, text=q, limit=limit + 1, offset=offset
+    )
     links = [link(str(request.url), "self")]
     if len(found) > limit:
         links.append(link(_page(request, {"offset": offset + limit}), "next"))
     if offset:
         links.append(link(_page(request, {"offset": max(0, offset - limit)}), "prev"))
-    return {"jobs": [job_document(request, job) for job in found[:limit]], "links": links}
+    document = {
+        "jobs": [job_document(request, job) for job in found[:limit]],
+        "counts": parts.store.counts(),
+        "links": links,
+    }
+    # Written here: FastAPI would look through every value first, which takes most of the time.
+    return JSONResponse(document)
 
 
 @router.get("/jobs/{job_id}")
 def job(request: Request, parts: Parts, job_id: str) -> dict[str, Any]:
-    return job_document(request, parts.store.get(job_id))
+    """The job, and the inputs with which it could be asked for again."""
+    found = parts.store.get(job_id)
+    inputs = inputs_of(found.spec, parts.settings.scenes_dir)
+    return {**job_document(request, found), "inputs": inputs}
+
+
+@router.get("/jobs/{job_id}/log")
+def log(parts: Parts, job_id: str) -> dict[str, Any]:
+    """What happened to the job and what it said of itself, oldest first."""
+    return log_document(parts.store.log(job_id))
+
+
+@router.post("/jobs/{job_id}/retry", status_code=201)
+def retry(request: Request, response: Response, parts: Parts, job_id: str) -> dict[str, Any]:
+    """The same request once more, as a new job: checked again, since its scenes may be gone."""
+    spec = parts.store.get(job_id).spec
+    price = parts.check(spec, parts.settings)
+    again = parts.store.create(spec, notes=price.notes)
+    parts.ring(again.id, parts.settings)
+    response.headers["Location"] = address(request, "job", job_id=again.id)
+    return accepted_document(request, again, price)
+
+
+@router.get("/jobs/{job_id}/thumbnail.png", response_class=Response)
+def thumbnail(request: Request, parts: Parts, job_id: str) -> Response:
+    """A small picture of the job: its scene, and what was found there once it is known."""
+    found = parts.store.get(job_id)
+    return picture(request, f"{found.id}-{found.status}", lambda: _thumbnail(parts, found))
+
+
+def _thumbnail(parts: Service, job: Job) -> bytes:
+    sensor = job.spec.after.sensor or job.spec.sensor
+    try:
+        scene = layer_path(parts, job, Layer.AFTER)
+        return job_thumbnail(scene, sensor, parts.output(job, FILES[Layer.HEATMAP]))
+    except (GeoanomalyError, RasterioError):
+        return no_picture()
 
 
 @router.delete("/jobs/{job_id}")
@@ -88,5 +140,5 @@ def finished(job: Job) -> Job:
 
 
 def _page(request: Request, changes: Mapping[str, int]) -> str:
-    query = "&".join(f"{k}={v}" for k, v in {**request.query_params, **changes}.items())
+    query = urlencode({**request.query_params, **changes})
     return f"{address(request, 'jobs')}?{query}"

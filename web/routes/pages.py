@@ -9,10 +9,12 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from geoanomaly import __version__
+from geoanomaly.detectors import detectors_for
 from geoanomaly.errors import ParameterError
 from geoanomaly.sensors import SENSORS
 from geoanomaly.types import Process
-from web.figure import origins
+from web.assets import STATIC, is_vendored
+from web.figure import OPEN_STREET_MAP, origins
 from web.routes.jobs import finished
 from web.service import Parts
 
@@ -20,7 +22,9 @@ router = APIRouter()
 
 TEMPLATES = Jinja2Templates(directory=Path(__file__).parents[1] / "templates")
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
+    # One address outside, and only for the base map that a user may choose.
+    f"img-src 'self' data: {OPEN_STREET_MAP}; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'self'"
 )
@@ -28,10 +32,16 @@ PAGE_POLICY = (
 
 @router.get("/ui", response_class=HTMLResponse, summary="The application page")
 def ui(request: Request) -> Response:
+    values = {
+        "sensors": SENSORS.values(),
+        "detectors": {process: detectors_for(process) for process in Process},
+        "modules": sorted(path.name for path in STATIC.glob("*.js")),
+        "vendored": is_vendored(),
+        "version": __version__,
+    }
     return TEMPLATES.TemplateResponse(
-        request, "ui.html", {"sensors": SENSORS.values(), "version": __version__},
-        headers={"Content-Security-Policy": PAGE_POLICY},
-    )  # fmt: skip
+        request, "ui.html", values, headers={"Content-Security-Policy": PAGE_POLICY}
+    )
 
 
 @router.get("/jobs/{job_id}/map", response_class=HTMLResponse, summary="Interactive map of a job")

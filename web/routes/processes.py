@@ -8,9 +8,10 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Field
 
 from geoanomaly.errors import ParameterError
-from geoanomaly.types import Process
+from geoanomaly.types import JobStatus, Process
 from web.descriptions import description, summary
-from web.documents import accepted_document
+from web.documents import accepted_document, price_document
+from web.estimates import estimate
 from web.inputs import job_spec
 from web.links import address, link
 from web.problems import UnknownProcessError
@@ -48,6 +49,16 @@ def process(request: Request, process_id: str) -> dict[str, Any]:
     return {**description(known), "links": links}
 
 
+@router.post("/processes/{process_id}/price")
+def price(process_id: str, body: Execute, parts: Parts) -> dict[str, Any]:
+    """What `execution` would say to the same body, without a job: its price, or its error."""
+    spec = job_spec(_process(process_id), body.inputs, parts.settings, parts.store.get_scene)
+    found = parts.check(spec, parts.settings)
+    counts = parts.store.counts()
+    ahead = counts[JobStatus.ACCEPTED] + counts[JobStatus.RUNNING]
+    return {**price_document(found), "time": vars(estimate(parts, spec, found)), "ahead": ahead}
+
+
 @router.post("/processes/{process_id}/execution", status_code=201)
 def execution(
     request: Request,
@@ -61,13 +72,13 @@ def execution(
     known = _process(process_id)
     _refuse_unknown_outputs(known, body)
     spec = job_spec(known, body.inputs, parts.settings, parts.store.get_scene)
-    price = parts.check(spec, parts.settings)
-    job = parts.store.create(spec, idempotency_key=idempotency_key)
+    found = parts.check(spec, parts.settings)
+    job = parts.store.create(spec, idempotency_key=idempotency_key, notes=found.notes)
     # A bell that nobody hears is no error: the sweep rings again.
     parts.ring(job.id, parts.settings)
     response.headers["Location"] = address(request, "job", job_id=job.id)
     response.headers["Preference-Applied"] = "respond-async"
-    return accepted_document(request, job, price)
+    return accepted_document(request, job, found)
 
 
 def _process(process_id: str) -> Process:

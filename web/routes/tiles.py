@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any
 
 import morecantile
+import numpy as np
 import rasterio
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.routing import APIRoute
 from morecantile.defaults import TileMatrixSets
+from rasterio.windows import Window
+from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
+from rio_tiler.models import ImageData
 from titiler.core.dependencies import (
     BidxParams,
     ColorMapParams,
@@ -22,15 +30,31 @@ from titiler.core.resources.enums import ImageType
 from titiler.core.utils import render_image
 from titiler.extensions.wmts import wmtsExtension
 
+from geoanomaly import __version__
 from geoanomaly.errors import ParameterError, SceneError
 from geoanomaly.legend import colormap as surprise_ramp
-from web.layers import Facts, Layer, Style, facts, layer_path, styles
+from web.layers import (
+    LEVELS,
+    PERCENTILES,
+    Facts,
+    Layer,
+    Style,
+    facts,
+    layer_path,
+    percentiles,
+    styles,
+)
 from web.routes.jobs import finished
 from web.service import Parts
 
-_RESULTS = (Layer.HEATMAP, Layer.MASK)
+_RESULTS = (Layer.HEATMAP, Layer.SURPRISE, Layer.MASK)
+_LOOKS = {Layer.SURPRISE: ((0.0, 255 / LEVELS),)}
 PREFIX = "/jobs/{job_id}/tiles/{layer}"
 MAX_SIDE = 2048
+SPECK = 4
+"""Zoom levels above the one at which a raster fills a tile."""
+KEEP = "private, max-age=600, must-revalidate"
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 MASK_COLOURS = {0: (0, 0, 0, 0), 1: (222, 45, 138, 190), 255: (0, 0, 0, 0)}
 
 
@@ -50,11 +74,46 @@ def source(request: Request, parts: Parts, job_id: str, layer: Layer) -> Source:
     if layer in _RESULTS:
         finished(job)
     path = layer_path(parts, job, layer)
+    _check_fresh(request, path)
     style = next(iter(styles(job, layer, path)), None) if layer not in _RESULTS else None
     return Source(str(path), layer, facts(path), style)
 
 
 Drawn = Annotated[Source, Depends(source)]
+
+
+def _check_fresh(request: Request, path: Path) -> None:
+    """Name this answer; NotModifiedError when the browser has it already."""
+    found = path.stat()
+    seed = (
+        f"{__version__} {request.url.path}?{request.url.query} {found.st_mtime_ns} {found.st_size}"
+    )
+    request.state.etag = f'"{hashlib.sha1(seed.encode(), usedforsecurity=False).hexdigest()}"'
+    if request.state.etag in request.headers.get("if-none-match", ""):
+        raise NotModifiedError
+
+
+class NotModifiedError(Exception):
+    """The browser's copy is still good."""
+
+
+class KeptRoute(APIRoute):
+    """A route whose good answers a browser may keep, and asks for again by their ETag."""
+
+    def get_route_handler(self) -> Handler:
+        answer = super().get_route_handler()
+
+        async def kept(request: Request) -> Response:
+            try:
+                response = await answer(request)
+            except NotModifiedError:
+                response = Response(status_code=304)
+            if tag := getattr(request.state, "etag", None):
+                response.headers["ETag"] = tag
+                response.headers["Cache-Control"] = KEEP
+            return response
+
+        return kept
 
 
 def _check_sides(query: Mapping[str, str]) -> None:
@@ -107,7 +166,8 @@ class Rendering(DefaultDependency):
         bands: Annotated[BidxParams, Depends()],
         asked: Annotated[ImageRenderingParams, Depends()],
     ) -> None:
-        default = source.style.stretch if source.style and not bands.indexes else None
+        fixed = source.style.stretch if source.style else _LOOKS.get(source.layer)
+        default = fixed if not bands.indexes else None
         self.rescale = asked.rescale or default
         self.color_formula, self.add_mask = asked.color_formula, asked.add_mask
 
@@ -123,7 +183,7 @@ def no_algorithm() -> None:
 
 def gdal_environment() -> dict[str, Any]:
     # Only the file itself is read: no sidecar, no listing of its folder for each tile.
-    return {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": 200}
+    return {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 
 def draw(image: Any, output_format: ImageType | None = None, **options: Any) -> tuple[bytes, str]:
@@ -131,7 +191,25 @@ def draw(image: Any, output_format: ImageType | None = None, **options: Any) -> 
     chosen = output_format or ImageType.png
     if chosen is ImageType.png:
         options["zlevel"] = 1
+    if options.get("rescale") and image.array.dtype.kind == "f":
+        # Masked pixels may be NaN, which has no level of grey.
+        known = np.nan_to_num(image.array.data, posinf=0, neginf=0)
+        image.array = np.ma.array(known, mask=image.array.mask)
     return render_image(image, output_format=chosen, **options)
+
+
+class Careful(Reader):
+    """Refuses tiles on which the raster would be a speck.
+
+    Without overviews GDAL would warp the whole tile at the raster's own pixel size.
+    """
+
+    def tile(self, tile_x: int, tile_y: int, tile_z: int, *options: Any, **more: Any) -> ImageData:
+        if tile_z < self.minzoom - SPECK:
+            raise TileOutsideBounds(
+                f"At zoom {tile_z} the raster is a speck; ask from zoom {self.minzoom} on."
+            )
+        return super().tile(tile_x, tile_y, tile_z, *options, **more)
 
 
 def preview(
@@ -148,11 +226,62 @@ def preview(
     return Response(content, media_type=media)
 
 
+Bounds = Annotated[str, Query(description="minx,miny,maxx,maxy in the CRS of the heatmap.")]
+
+
+def chip(
+    source: Drawn,
+    parts: Parts,
+    job_id: str,
+    bounds: Bounds,
+    bands: Annotated[Bands, Depends()],
+    rendering: Annotated[Rendering, Depends()],
+    colormap: Annotated[Any, Depends(colours)],
+    size: Annotated[int, Query(ge=16, le=512)] = 160,
+) -> Response:
+    """A small square picture of a place, alike for all layers: on the axes of the heatmap."""
+    box = _box(bounds)
+    heatmap = layer_path(parts, parts.store.get(job_id), Layer.HEATMAP)
+    with (
+        rasterio.Env(**gdal_environment()),
+        rasterio.open(heatmap) as grid,
+        Reader(source.path) as reader,
+    ):
+        if grid.crs and source.facts.placed:
+            image = reader.part(
+                box, dst_crs=grid.crs, bounds_crs=grid.crs, width=size, height=size,
+                **bands.as_dict(),
+            )  # fmt: skip
+        else:
+            window = Window(box[0], box[1], box[2] - box[0], box[3] - box[1])
+            image = reader.read(window=window, width=size, height=size, **bands.as_dict())
+    content, media = draw(image, colormap=colormap, **rendering.as_dict())
+    return Response(content, media_type=media)
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        left, bottom, right, top = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ParameterError("bounds must be four numbers.", field="bounds") from None
+    if not (isfinite(right - left) and isfinite(top - bottom) and left < right and bottom < top):
+        raise ParameterError("bounds are empty.", field="bounds")
+    return left, bottom, right, top
+
+
+def ranges(source: Drawn, bands: Annotated[Bands, Depends()]) -> dict[str, Any]:
+    """Percentiles of bands over the whole scene, to stretch them by."""
+    found = percentiles(Path(source.path), bands.indexes or ())
+    return {"percentiles": list(PERCENTILES), "bands": found}
+
+
 def tiles_router() -> APIRouter:
     web_mercator = {"WebMercatorQuad": morecantile.tms.get("WebMercatorQuad")}
     factory = TilerFactory(
+        router=APIRouter(route_class=KeptRoute),
         router_prefix=PREFIX,
         supported_tms=TileMatrixSets(web_mercator),
+        reader=Careful,
         path_dependency=path,
         layer_dependency=Bands,
         render_dependency=Rendering,
@@ -168,7 +297,9 @@ def tiles_router() -> APIRouter:
             wmtsExtension(tile_dependencies=[BidxParams, ColorMapParams, ImageRenderingParams])
         ],
     )
-    router = APIRouter()
+    router = APIRouter(route_class=KeptRoute)
     router.add_api_route(f"{PREFIX}/preview.png", preview, response_class=Response, tags=["tiles"])
+    router.add_api_route(f"{PREFIX}/chip.png", chip, response_class=Response, tags=["tiles"])
+    router.add_api_route(f"{PREFIX}/ranges", ranges, tags=["tiles"])
     router.include_router(factory.router, prefix=PREFIX, tags=["tiles"])
     return router

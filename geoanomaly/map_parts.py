@@ -1,4 +1,4 @@
-"""What the map has beside Folium's own: legend, opacity slider, a note."""
+"""What our Folium maps have beside Folium's own: legend, opacity slider, a note."""
 
 from __future__ import annotations
 
@@ -144,3 +144,10 @@ def _css(colour: RGBA) -> str:
 
 def _range(low: float, high: float) -> str:
     return f"{low:g}–{high:g}" if high < 1e6 else f"≥ {low:g}"
+
+
+def flipped(coordinates: Any) -> Any:
+    """Pixel coordinates (x, row) as Leaflet's simple grid has them (x, -row)."""
+    if isinstance(coordinates[0], int | float):
+        return [coordinates[0], -coordinates[1]]
+    return [flipped(part) for part in coordinates]

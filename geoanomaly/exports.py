@@ -1,0 +1,255 @@
+"""What an analyst takes away: one result in the formats of other programs.
+
+Rasters and vectors can be had in another CRS and at another threshold than the run's;
+judgements go with the anomalies.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+
+from geoanomaly.errors import ParameterError
+from geoanomaly.jobs import Judgement
+from geoanomaly.legend import UNIT
+from geoanomaly.pictures import Backdrop
+from geoanomaly.regions import Hot, Places, Region, centre, outlines
+from tiling.cog import CogProfile, write_cog
+from tiling.grid import TileGrid
+from tiling.types import Tile
+
+if TYPE_CHECKING:
+    import geopandas
+
+RASTERS = ("heatmap.tif", "mask.tif")
+VECTORS = (
+    "anomalies.gpkg",
+    "anomalies.geojson",
+    "anomalies.parquet",
+    "anomalies.kml",
+    "anomalies.csv",
+)
+PICTURE, MAP, EVERYTHING = "map.png", "map.html", "everything.zip"
+NAMES = (*RASTERS, *VECTORS, PICTURE, MAP, EVERYTHING)
+
+_MASK_NODATA = 255
+_MASK_COLOURS = {0: (0, 0, 0, 0), 1: (240, 59, 32, 255), _MASK_NODATA: (0, 0, 0, 0)}
+_CODE = re.compile(r"(EPSG|ESRI|OGC):\w{2,12}", re.IGNORECASE)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported.
+
+    threshold: in surprise; crs: of what is written, None = the heatmap's own.
+    companions: files that go into the archive as they are.
+    basis, doubts: our own words on what the values rest on. dates: of the scenes.
+    """
+
+    heatmap: Path
+    hot: Hot
+    regions: Sequence[Region]
+    judgements: Mapping[str, Judgement]
+    backdrops: Sequence[Backdrop]
+    threshold: float
+    crs: str | None = None
+    companions: Sequence[Path] = ()
+    basis: str = ""
+    doubts: Sequence[str] = ()
+    dates: Sequence[str] = ()
+
+
+def known_crs(text: str | None) -> str | None:
+    """A CRS by its code, or ParameterError whose `field` is crs; None = the heatmap's own."""
+    if text is None or not text.strip():
+        return None
+    try:
+        # Codes only: the other forms may name files.
+        found = CRS.from_user_input(text.strip()) if _CODE.fullmatch(text.strip()) else None
+    except CRSError:
+        found = None
+    if found is None or not (found.is_projected or found.is_geographic):
+        raise ParameterError(
+            f"{text!r} is not the code of a CRS. Use for instance EPSG:4326.", field="crs"
+        )
+    return text.strip()
+
+
+def write(source: Source, name: str, folder: Path) -> Path:
+    """Write one of `NAMES` into a folder."""
+    target = folder / name
+    if name in RASTERS:
+        _write_raster(source, target)
+    elif name in VECTORS:
+        _write_vector(anomaly_frame(source), target)
+    elif name == PICTURE:
+        from geoanomaly.print_map import print_map  # matplotlib takes half a second
+
+        print_map(source, target)
+    elif name == MAP:
+        _write_map(source, target)
+    else:
+        _write_everything(source, target)
+    return target
+
+
+# Rasters
+
+
+def _write_raster(source: Source, target: Path) -> None:
+    mask = target.name == "mask.tif"
+    tags = {"GEOANOMALY_THRESHOLD": f"{source.threshold:.6f}"}
+    profile = (
+        CogProfile(
+            "uint8", _MASK_NODATA, "1 = anomalous, 0 = ordinary", resampling="MODE", tags=tags,
+            colormap=_MASK_COLOURS,
+        )
+        if mask
+        else CogProfile("float32", np.nan, UNIT, tags=tags)
+    )  # fmt: skip
+    with _opened(source) as raster:
+        grid = TileGrid(GeoBox(raster.shape, raster.transform, raster.crs), 1024, 0)
+        write_cog(target, grid.geobox, profile, _cores(raster, grid, source.threshold, mask))
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[Any]:
+    """The heatmap in the CRS that is wanted, by nearest pixels: values stay what they mean."""
+    with rasterio.open(source.heatmap) as raster:
+        if source.crs is None:
+            yield raster
+            return
+        _require_place(raster.crs)
+        with WarpedVRT(
+            raster, crs=source.crs, resampling=Resampling.nearest, nodata=np.nan
+        ) as warped:
+            yield warped
+
+
+def _require_place(crs: Any) -> None:
+    if not crs:
+        raise ParameterError(
+            "The heatmap has no CRS, so it cannot be put into another.", field="crs"
+        )
+
+
+def _cores(
+    raster: Any, grid: TileGrid, threshold: float, mask: bool
+) -> Iterator[tuple[Tile, NDArray[Any]]]:
+    for tile in grid:
+        rows, cols = tile.core
+        core = raster.read(1, window=rasterio.windows.Window.from_slices(rows, cols))
+        if mask:
+            above = (core >= threshold).astype(np.uint8)
+            core = np.where(np.isfinite(core), above, np.uint8(_MASK_NODATA))
+        yield tile, core
+
+
+# Vectors
+
+
+def anomaly_frame(source: Source) -> geopandas.GeoDataFrame:
+    """All anomalies with their evidence and judgements, the strongest first."""
+    import geopandas  # half a second to import
+
+    hot, found = source.hot, source.regions
+    places = Places(hot.crs)
+    natives = outlines(found, hot.transform)
+    tops = np.array([centre(region, hot.transform) for region in found]).reshape(-1, 2)
+    shown = places.geometries(natives) if found else []
+    x, y = places.points(tops).T if hot.crs else tops.T
+    said = [source.judgements.get(region.key) for region in found]
+    names = ("lon", "lat") if hot.crs else ("x", "y")
+    frame = geopandas.GeoDataFrame(
+        {
+            "id": np.array([region.id for region in found], dtype=np.int64),
+            "peak": np.array([region.peak for region in found]).round(3),
+            "mean": np.array([region.mean for region in found]).round(3),
+            "p_value": np.array([10**-region.peak for region in found], dtype=float),
+            "pixels": np.array([region.pixels for region in found], dtype=np.int64),
+            "area_m2": np.array([places.area(each) or np.nan for each in shown], float).round(1),
+            names[0]: x,
+            names[1]: y,
+            "verdict": [each.verdict.value if each else "" for each in said],
+            "note": [each.note if each else "" for each in said],
+            "judged": [each.at.isoformat(timespec="seconds") if each else "" for each in said],
+        },
+        geometry=natives,
+        crs=hot.crs and hot.crs.to_wkt(),
+    )
+    if source.crs is None:
+        return frame
+    _require_place(hot.crs)
+    return frame.to_crs(source.crs)
+
+
+def _write_vector(frame: geopandas.GeoDataFrame, target: Path) -> None:
+    kind = target.suffix
+    # The two formats whose standards know one CRS.
+    lonlat = frame if frame.crs is None else frame.to_crs("EPSG:4326")
+    with warnings.catch_warnings():
+        # A pixel grid without CRS is no mistake here.
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        if kind == ".gpkg":
+            frame.to_file(target, driver="GPKG", layer="anomalies", geometry_type="Unknown")
+        elif kind == ".parquet":
+            frame.to_parquet(target)
+        elif kind == ".geojson":
+            target.write_text(lonlat.to_json(drop_id=True))
+        elif kind == ".kml":
+            named = lonlat.assign(Name=[f"Anomaly {number}" for number in lonlat["id"]])
+            named.to_file(target, driver="KML", engine="pyogrio")
+        else:
+            _write_csv(frame, target)
+
+
+def _write_csv(frame: geopandas.GeoDataFrame, target: Path) -> None:
+    table = frame.assign(wkt=frame.geometry.to_wkt()).drop(columns="geometry")
+    # A spreadsheet would run a note that begins like a formula.
+    notes = [f"'{note}" if note.startswith(_FORMULA) else note for note in table["note"]]
+    table.assign(note=notes).to_csv(target, index=False)
+
+
+# Maps and the archive
+
+
+def _write_map(source: Source, target: Path) -> None:
+    from geoanomaly.portable import portable_map
+
+    plain = anomaly_frame(source).drop(columns=["verdict", "note", "judged"])
+    lonlat = plain if plain.crs is None else plain.to_crs("EPSG:4326")
+    features = list(lonlat.iterfeatures())
+    text = portable_map(
+        source.heatmap, source.backdrops, features, basis=source.basis, doubts=source.doubts
+    )
+    target.write_text(text)
+
+
+def _write_everything(source: Source, target: Path) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in NAMES:
+            if name == EVERYTHING or (name == "anomalies.kml" and source.hot.crs is None):
+                continue
+            path = write(source, name, target.parent)
+            # Rasters and pictures are packed already.
+            packed = path.suffix in (".tif", ".png", ".gpkg", ".parquet")
+            archive.write(path, name, zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED)
+            path.unlink()
+        for path in source.companions:
+            archive.write(path, path.name)

@@ -1,0 +1,186 @@
+"""A map in one HTML file: pictures and outlines inside it, nothing to fetch.
+
+Folium writes what it is given into JavaScript, so only numbers and our own fixed texts
+go in.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import folium
+import rasterio
+from branca.element import CssLink, Element, Figure, JavascriptLink
+from folium.template import Template
+from rasterio.warp import transform_bounds
+
+from geoanomaly.map_parts import STYLE, BareMap, OpacitySlider, Panel, Picture, flipped, legend_html
+from geoanomaly.pictures import Backdrop, encoded, heat_picture, picture_grid, scene_picture
+from geoanomaly.pictures import Picture as Pixels
+
+MAX_SIDE = 1600
+MAX_OUTLINES = 2000
+OUTLINE = {"color": "#00e5ff", "weight": 2, "fill": True, "fillOpacity": 0.0}
+LABELS = {
+    "id": "Anomaly",
+    "peak": "Peak surprise",
+    "mean": "Mean surprise",
+    "area_m2": "Area (m²)",
+    "pixels": "Pixels",
+}
+
+
+@dataclass(frozen=True)
+class Leaflet:
+    """The text of Leaflet's two files."""
+
+    script: str
+    style: str
+
+
+def installed_leaflet() -> Leaflet | None:
+    """The copy that was fetched at set-up; None = not there, Folium's own address is used.
+
+    The file is looked up by name: nothing of the web package is imported.
+    """
+    web = importlib.util.find_spec("web")
+    if web is None or web.origin is None:
+        return None
+    folder = Path(web.origin).parent / "static" / "vendor" / "leaflet"
+    if not (folder / "leaflet.js").is_file():
+        return None
+    return Leaflet((folder / "leaflet.js").read_text(), (folder / "leaflet.css").read_text())
+
+
+class _Whole(Figure):
+    """A branca figure with Leaflet's text in place of links to it."""
+
+    _template = Template(
+        "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+        "<title>{{ this.title }}</title>\n{{ this.whole_header(**kwargs) }}\n</head>\n<body>\n"
+        "{{ this.html.render(**kwargs) }}\n<script>\n{{ this.script.render(**kwargs) }}\n"
+        "</script>\n</body>\n</html>\n"
+    )
+
+    def __init__(self, title: str, leaflet: Leaflet | None) -> None:
+        super().__init__(title=title)
+        self.leaflet = leaflet
+
+    def whole_header(self, **kwargs: Any) -> str:
+        parts: Iterable[Element] = self.header._children.values()
+        return "\n".join(self._head_part(part, kwargs) for part in parts)
+
+    def _head_part(self, part: Element, kwargs: Mapping[str, Any]) -> str:
+        if self.leaflet is not None and isinstance(part, JavascriptLink):
+            return f"<script>\n{self.leaflet.script}\n</script>"
+        if self.leaflet is not None and isinstance(part, CssLink):
+            # Its pictures are of markers and of a button that this map has no need of.
+            return f"<style>\n{re.sub(r'url[(][^)]*[)]', 'none', self.leaflet.style)}\n</style>"
+        return str(part.render(**kwargs))
+
+
+def portable_map(
+    heatmap: Path,
+    backdrops: Sequence[Backdrop],
+    outlines: Sequence[Mapping[str, Any]],
+    *,
+    basis: str = "",
+    doubts: Sequence[str] = (),
+) -> str:
+    """HTML with the scenes, the heatmap and its anomalies.
+
+    outlines: GeoJSON features in WGS 84, or in pixels (x, row) where there is no CRS, of
+        which the first `MAX_OUTLINES` are drawn with numbers only.
+    basis, doubts: our own words on what the values rest on.
+    """
+    placed, box = _place(heatmap)
+    chart = _chart(placed, box)
+    page = _Whole("geoanomaly map", installed_leaflet())
+    page.add_child(chart)
+    view = folium.FitBounds(box)
+    view.options["animate"] = False
+    view.add_to(chart)
+    page.header.add_child(Element(STYLE), name="style")
+    # A picture is laid on a box of the map, so it has to be in the map's projection.
+    grid = picture_grid(heatmap, MAX_SIDE, "EPSG:3857" if placed else None)
+    box = _web_box(grid) if placed else box
+    for number, scene in enumerate(backdrops):
+        _add(
+            chart, box, "webp", scene_picture(scene, grid), scene.title,
+            overlay=False, show=number == len(backdrops) - 1, z_index=10,
+        )  # fmt: skip
+    heat = _add(
+        chart, box, "png", heat_picture(heatmap, grid), "Heatmap",
+        overlay=True, show=True, z_index=30,
+    )  # fmt: skip
+    _add_outlines(chart, outlines, flip=not placed)
+    folium.LayerControl(collapsed=False, autoZIndex=False).add_to(chart)
+    Panel(legend_html(escape(basis)), "bottomright").add_to(chart)
+    if doubts:
+        Panel(f"<b>Doubtful</b><small>{escape(' '.join(doubts))}</small>", "topleft").add_to(chart)
+    OpacitySlider(heat).add_to(chart)
+    text: str = page.render()
+    return text
+
+
+def _place(heatmap: Path) -> tuple[bool, list[list[float]]]:
+    """Has it a CRS, and its box as Leaflet wants it."""
+    with rasterio.open(heatmap) as raster:
+        if not raster.crs:
+            return False, [[-raster.height, 0], [0, raster.width]]
+        west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+    return True, [[south, west], [north, east]]
+
+
+def _web_box(grid: Any) -> list[list[float]]:
+    west, south, east, north = transform_bounds("EPSG:3857", "EPSG:4326", *grid.boundingbox.bbox)
+    return [[south, west], [north, east]]
+
+
+def _chart(placed: bool, box: list[list[float]]) -> BareMap:
+    (south, west), (north, east) = box
+    options = {} if placed else {"crs": "Simple", "min_zoom": -6, "attribution_control": False}
+    return BareMap(
+        location=[(south + north) / 2, (west + east) / 2], tiles=None, control_scale=placed,
+        prefer_canvas=True, zoom_snap=0.25, **options,
+    )  # fmt: skip
+
+
+def _add(
+    chart: BareMap, box: list[list[float]], kind: str, picture: Pixels, name: str, **options: Any
+) -> Any:
+    url = f"data:image/{kind};base64," + base64.b64encode(encoded(picture, kind)).decode()
+    return Picture(url, box, name=name, class_name="pixels", **options).add_to(chart)
+
+
+def _add_outlines(chart: BareMap, outlines: Sequence[Mapping[str, Any]], *, flip: bool) -> None:
+    shown = [_numbers_only(feature, flip) for feature in outlines[:MAX_OUTLINES]]
+    if not shown:
+        return
+    labels = {key: text for key, text in LABELS.items() if key in shown[0]["properties"]}
+    folium.GeoJson(
+        {"type": "FeatureCollection", "features": shown}, name=f"Anomalies ({len(shown)})",
+        style_function=lambda _: OUTLINE,
+        popup=folium.GeoJsonPopup(list(labels), aliases=list(labels.values()), localize=True),
+    ).add_to(chart)  # fmt: skip
+
+
+def _numbers_only(feature: Mapping[str, Any], flip: bool) -> dict[str, Any]:
+    given = feature["properties"]
+    numbers = {
+        key: given[key]
+        for key in LABELS
+        if isinstance(given.get(key), int | float) and given[key] == given[key]
+    }
+    geometry = json.loads(json.dumps(feature["geometry"]))
+    if flip:
+        geometry["coordinates"] = flipped(geometry["coordinates"])
+    return {"type": "Feature", "properties": numbers, "geometry": geometry}
