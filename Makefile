@@ -28,7 +28,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import hypothesis
 import pytest
 
 from geoanomaly.settings import Settings
+
+# As a job does it: tests run side by side, and threads that spin at barriers cost them dearly.
+for _library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_library, "1")
 
 # CI machines stall; how long an example takes says nothing there.
 hypothesis.settings.register_profile("geoanomaly", deadline=None, max_examples=40)
@@ -18,8 +23,6 @@ hypothesis.settings.load_profile("geoanomaly")
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see no setting of the machine, and write nothing into the user's data folder."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("GEOANOMALY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GEOANOMALY_DATA_DIR", str(tmp_path / "data"))

@@ -85,6 +85,8 @@ def main() -> int:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(results, indent=1) + "\n")
     print(table.markdown(results))
+    if options.full:
+        table.insert(ROOT / "docs" / "performance.md", results)
     return 0
 
 

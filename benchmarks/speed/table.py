@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 AIMS = {
@@ -30,6 +31,15 @@ def markdown(results: Mapping[str, Any]) -> str:
         reached = "yes" if (value >= aim) == (sense == "at least") else "no"
         lines.append(f"| {meaning} (`{key}`) | {value:.2f} | {sense} {aim:g} | {reached} |")
     return "\n".join([*lines, "", *_peers(results), "", *_jobs(results)])
+
+
+def insert(page: Path, results: Mapping[str, Any]) -> None:
+    """Between the marks of a page."""
+    begin, end = "<!-- bench -->", "<!-- /bench -->"
+    text = page.read_text()
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    page.write_text(f"{before}{begin}\n{markdown(results)}\n{end}{after}")
 
 
 def _peers(results: Mapping[str, Any]) -> list[str]:
