@@ -78,7 +78,7 @@ class Demo:
         gone = " (removed at the end; --data-dir keeps them)" if self._temporary else ""
         return (
             f"\nagainst the planted truth ({planted}):\n{evaluation.as_table()}\n\n"
-            f"map:   {self._service.url}/jobs/{job_id}/map\n"
+            f"map:   {self._service.url}/ui/jobs/{job_id}\n"
             f"jobs:  {self._service.url}/ui\n"
             f"files: {self.folder / 'result'}{gone}"
         )

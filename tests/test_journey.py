@@ -406,7 +406,7 @@ class Demo:
         score = re.search(r"^average precision +([0-9.]+)", self.said, re.M)
         assert score is not None, self.said
         assert float(score[1]) > 0.5, "the planted changes are found"
-        assert re.search(r"^map: +http://127\.0\.0\.1:\d+/jobs/\w+/map$", self.said, re.M)
+        assert re.search(r"^map: +http://127\.0\.0\.1:\d+/ui/jobs/\w+$", self.said, re.M)
 
     def assert_gone(self) -> None:
         """No process of it, and no file but the folder that torch makes for its own cache."""

@@ -55,7 +55,8 @@ def detect(scene: str, model: str, data: str, **options: Any) -> dict[str, Any]:
             report=lambda progress: seen.append((time.perf_counter() - start, progress)),
         )
         seconds = time.perf_counter() - start
-        digest = hashlib.sha256((out / "heatmap.tif").read_bytes()).hexdigest()
+        with (out / "heatmap.tif").open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"seconds": seconds, "steps": result.summary["seconds"], "sha256": digest}
 
 
