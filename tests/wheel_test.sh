@@ -94,7 +94,7 @@ cd "$work/run"
 # No -P or safe path: children that the tests start must find the wheel too.
 PYTHONPATH="$work/wheel" WHEEL="$work/wheel" SOURCE="$source" "$python" -m pytest \
     tests/test_wheel.py tests/tiling tests/geoanomaly tests/web \
-    -m "not service and not browser" -p no:cacheprovider \
+    -m "not service and not browser" -p no:cacheprovider -n 2 --dist loadfile \
     --ignore tests/geoanomaly/test_pipeline.py --ignore tests/geoanomaly/test_synthetic.py \
     --ignore tests/geoanomaly/test_models.py --ignore tests/geoanomaly/test_backbone.py \
     -k "not ctrl_c and not terminal and not detect_change and not trained_anew" "$@"
