@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import shapely
-from pyproj import CRS, Geod, Transformer
-from rasterio.features import shapes
-from shapely.geometry import shape
-from shapely.geometry.base import BaseGeometry
 
-from geoanomaly.groups import Groups, find_groups, masks
+from geoanomaly.groups import STRIP, Groups, find_groups, masks
+from geoanomaly.places import Places
+from geoanomaly.polygons import Pixels, Polygons, mapped, outlines
+from geoanomaly.polygons import trace as trace_labels
 from geoanomaly.types import Anomaly
 
 MIN_PIXELS = 4
@@ -30,12 +28,12 @@ def trace(heatmap: Path, mask: Path) -> list[Anomaly]:
     """
     with rasterio.open(mask) as raster, rasterio.open(heatmap) as scores:
         groups = find_groups(raster, scores, smallest=MIN_PIXELS, count=MAX_ANOMALIES)
-        outlines = _outlines(raster, groups)
-        areas = _areas(outlines, raster.crs)
+        shapes = _outlines(raster, groups)
+        areas = _areas(shapes, raster.crs)
     return [
         Anomaly(
             id=number + 1,
-            geometry=outlines[number],
+            geometry=shapes[number],
             pixels=int(groups.pixels[number]),
             area_m2=areas[number],
             peak=float(groups.peak[number]),
@@ -45,35 +43,25 @@ def trace(heatmap: Path, mask: Path) -> list[Anomaly]:
     ]
 
 
-def _outlines(mask: Any, groups: Groups) -> list[BaseGeometry]:
-    found: dict[int, BaseGeometry] = {}
+def _outlines(mask: Any, groups: Groups) -> Polygons:
+    found = np.empty(len(groups), dtype=object)
     for window, numbers in masks(mask, groups):
         transform = mask.window_transform(window)
-        for geometry, value in shapes(
-            numbers, mask=numbers > 0, connectivity=8, transform=transform
-        ):
-            found[int(value) - 1] = _valid(shape(geometry))
-    return [found[number] for number in range(len(groups))]
+        if window.height > 2 * STRIP:
+            # Of one large group, whose pixels one by one would take more memory.
+            here, traced = trace_labels(numbers)
+            found[here - 1] = mapped(traced, transform)
+            continue
+        inside = np.flatnonzero(numbers)
+        inside = inside[np.argsort(numbers.flat[inside], kind="stable")]
+        here, group = np.unique(numbers.flat[inside], return_inverse=True)
+        rows, cols = np.divmod(inside, numbers.shape[1])
+        found[here - 1] = outlines(Pixels(group, rows, cols), transform)
+    return found
 
 
-def _valid(outline: BaseGeometry) -> BaseGeometry:
-    """Pixels that meet at a corner only make a ring that touches itself: cut it there."""
-    if outline.is_valid:
-        return outline
-    return shapely.make_valid(outline, method="structure", keep_collapsed=False)
-
-
-def _areas(outlines: list[BaseGeometry], crs: Any) -> list[float | None]:
-    """Geodesic areas in m2 on WGS 84, so that they are right in every CRS; None without one."""
-    if crs is None:
-        return [None] * len(outlines)
-    to_degrees = Transformer.from_crs(CRS.from_wkt(crs.to_wkt()), "EPSG:4326", always_xy=True)
-    lonlat = shapely.transform(
-        outlines, lambda points: np.column_stack(to_degrees.transform(*points.T))
-    )
-    # Holes count as negative only where they run the other way.
-    globe = Geod(ellps="WGS84")
-    return [
-        float(abs(globe.geometry_area_perimeter(outline)[0]))
-        for outline in shapely.orient_polygons(lonlat)
-    ]
+def _areas(shapes: Polygons, crs: Any) -> list[float | None]:
+    """In m2; None without a CRS."""
+    places = Places(crs)
+    areas = places.areas(places.geometries(shapes)) if crs else [None] * len(shapes)
+    return [area and float(area) for area in areas]

@@ -28,7 +28,8 @@ from geoanomaly.errors import ParameterError
 from geoanomaly.jobs import Judgement
 from geoanomaly.legend import UNIT
 from geoanomaly.pictures import Backdrop
-from geoanomaly.regions import Hot, Places, Region, centre, outlines
+from geoanomaly.places import Places
+from geoanomaly.regions import Hot, Region, centre, outlines
 from tiling.cog import CogProfile, write_cog
 from tiling.grid import TileGrid
 from tiling.types import Tile
@@ -172,7 +173,6 @@ def anomaly_frame(source: Source) -> geopandas.GeoDataFrame:
     places = Places(hot.crs)
     natives = outlines(found, hot.transform)
     tops = np.array([centre(region, hot.transform) for region in found]).reshape(-1, 2)
-    shown = places.geometries(natives) if found else []
     x, y = places.points(tops).T if hot.crs else tops.T
     said = [source.judgements.get(region.key) for region in found]
     names = ("lon", "lat") if hot.crs else ("x", "y")
@@ -183,7 +183,7 @@ def anomaly_frame(source: Source) -> geopandas.GeoDataFrame:
             "mean": np.array([region.mean for region in found]).round(3),
             "p_value": np.array([10**-region.peak for region in found], dtype=float),
             "pixels": np.array([region.pixels for region in found], dtype=np.int64),
-            "area_m2": np.array([places.area(each) or np.nan for each in shown], float).round(1),
+            "area_m2": places.areas(places.geometries(natives)).round(1),
             names[0]: x,
             names[1]: y,
             "verdict": [each.verdict.value if each else "" for each in said],

@@ -82,16 +82,14 @@ def masks(mask: Any, groups: Groups) -> Iterator[tuple[Window, Labels]]:
 
     Every group is whole in one of them.
     """
-    strip = groups.top // STRIP
-    crossing = groups.bottom // STRIP > strip
-    for number in np.unique(strip[~crossing]):
-        inside = np.flatnonzero((strip == number) & ~crossing)
-        rows = (number * STRIP, min((number + 1) * STRIP, mask.height))
-        yield _numbered(mask, groups, inside, rows, (0, mask.width))
-    for number in np.flatnonzero(crossing):
-        rows = (groups.top[number], groups.bottom[number] + 1)
-        cols = (groups.left[number], groups.right[number] + 1)
-        yield _numbered(mask, groups, np.array([number]), rows, cols)
+    first, last = groups.top // STRIP, groups.bottom // STRIP
+    # Those in one strip or across one border together, the few taller ones each alone.
+    alone = np.where(last - first > 1, np.arange(len(groups)), -1)
+    for key in np.unique(np.stack([first, last, alone]), axis=1).T:
+        inside = np.flatnonzero((np.stack([first, last, alone]) == key[:, None]).all(axis=0))
+        rows = (groups.top[inside].min(), groups.bottom[inside].max() + 1)
+        cols = (groups.left[inside].min(), groups.right[inside].max() + 1)
+        yield _numbered(mask, groups, inside, rows, cols)
 
 
 def _numbered(
@@ -109,7 +107,8 @@ def _strips(height: int, width: int) -> Iterator[Window]:
 
 
 def _measure(labels: NDArray[np.signedinteger[Any]], scores: Any, window: Window) -> Groups:
-    rows, cols = labels.nonzero()
+    inside = np.flatnonzero(labels)  # many times faster than nonzero of two dimensions
+    rows, cols = np.divmod(inside, labels.shape[1])
     value = scores.read(1, window=window)[rows, cols].astype(np.float64)
     pixels = _of_pixels(rows + window.row_off, cols + window.col_off, value)
     return _combine(pixels, labels[rows, cols] - 1)

@@ -29,6 +29,7 @@ from geoanomaly.intake import check_model_fits
 from geoanomaly.legend import caution
 from geoanomaly.models import CARD, WEIGHTS, Model, load_model, make_model, save_model
 from geoanomaly.outputs import OUTPUTS, Threshold
+from geoanomaly.places import pixels_per_km2
 from geoanomaly.progress import Pace
 from geoanomaly.sampling import Sample
 from geoanomaly.settings import Settings
@@ -395,11 +396,8 @@ def _describe(
 
 def _false_alarms_per_km2(inputs: Inputs, threshold: Threshold) -> float | None:
     """Expected normal pixels above the threshold in a square kilometre; None without a CRS."""
-    geobox = inputs.geobox
-    if geobox.crs is None:
-        return None
-    square = geobox.geographic_extent.to_crs("EPSG:6933").area / (geobox.shape[0] * geobox.shape[1])
-    return float(round(threshold.false_alarm_rate * 1e6 / square, 4))
+    pixels = pixels_per_km2(inputs.geobox)
+    return None if pixels is None else round(threshold.false_alarm_rate * pixels, 4)
 
 
 def _sha256(path: Path) -> str | None:

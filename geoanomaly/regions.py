@@ -8,24 +8,22 @@ regions are the anomalies that it published (`geoanomaly.anomalies`), in the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import Geod, Transformer
-from rasterio.features import shapes
 from rasterio.windows import Window
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from shapely.geometry.base import BaseGeometry
 
+from geoanomaly import polygons
 from geoanomaly.anomalies import MAX_ANOMALIES, MIN_PIXELS
+from geoanomaly.polygons import Pixels, Polygons
 
 FLOOR = 1.0
 """No threshold below: there one normal pixel in ten would be an alarm."""
@@ -34,9 +32,6 @@ MAX_HOT = 20_000_000
 """Pixels kept, 240 MB; the floor of a heatmap with more of them is raised."""
 
 _STRIP = 1024
-_SHEET, _SHEET_WIDTH = 1_000_000, 2048
-_UPWARDS = Affine.scale(1, -1)
-"""rasterio warns of an identity; this is the next best."""
 
 
 @dataclass(frozen=True)
@@ -163,143 +158,23 @@ def _corners(
     """minx, miny, maxx, maxy of each region, in the CRS."""
     top, bottom = np.minimum.reduceat(rows, start), np.maximum.reduceat(rows, start) + 1
     left, right = np.minimum.reduceat(cols, start), np.maximum.reduceat(cols, start) + 1
-    corners = [_map(transform, col, row) for row in (top, bottom) for col in (left, right)]
+    pixels: list[Any] = [(col, row) for row in (top, bottom) for col in (left, right)]
+    corners = [transform @ pixel for pixel in pixels]
     x, y = (np.stack(part) for part in zip(*corners, strict=True))
     return x.min(axis=0), y.min(axis=0), x.max(axis=0), y.max(axis=0)
 
 
-def _map(transform: Affine, col: Any, row: Any) -> tuple[Any, Any]:
-    """Pixel coordinates, also arrays of them, in the CRS."""
-    return (
-        transform.c + transform.a * col + transform.b * row,
-        transform.f + transform.d * col + transform.e * row,
-    )
-
-
-def outlines(found: Sequence[Region], transform: Affine) -> list[BaseGeometry]:
-    """Their polygons in the heatmap's CRS.
-
-    GDAL's start for each would take a millisecond, so many small ones are traced on one sheet.
-    """
-    traced: dict[int, BaseGeometry] = {}
-    small = [region for region in found if _extent(region) <= _SHEET]
-    for sheet in _sheets(small):
-        traced.update(_trace(sheet, transform))
-    for region in found:
-        if _extent(region) > _SHEET:
-            traced.update(_trace([(region, 0, 0)], transform))
-    return [traced[region.id] for region in found]
-
-
-Placed = tuple[Region, int, int]
-"""A region, and the row and column of its upper left pixel on a sheet."""
-
-
-def _size(region: Region) -> tuple[int, int]:
-    height = int(region.rows.max() - region.rows.min()) + 1
-    return height, int(region.cols.max() - region.cols.min()) + 1
-
-
-def _extent(region: Region) -> int:
-    height, width = _size(region)
-    return height * width
-
-
-def _sheets(found: Sequence[Region]) -> Iterator[list[Placed]]:
-    """Regions in shelves from left to right, a pixel apart, the tallest first."""
-    placed: list[Placed] = []
-    row = col = shelf = 0
-    for region in sorted(found, key=_size, reverse=True):
-        height, width = _size(region)
-        if col and col + width > _SHEET_WIDTH:
-            row, col, shelf = row + shelf + 1, 0, 0
-        if row * _SHEET_WIDTH > 4 * _SHEET:
-            yield placed
-            placed, row, col, shelf = [], 0, 0, 0
-        placed.append((region, row, col))
-        col, shelf = col + width + 1, max(shelf, height)
-    if placed:
-        yield placed
-
-
-def _trace(placed: Sequence[Placed], transform: Affine) -> dict[int, BaseGeometry]:
-    """Polygons by the number of the region."""
-    sizes = [_size(region) for region, _, _ in placed]
-    height = max(row + size[0] for (_, row, _), size in zip(placed, sizes, strict=True))
-    width = max(col + size[1] for (_, _, col), size in zip(placed, sizes, strict=True))
-    sheet = np.zeros((height, width), np.int32)
-    offsets = {}
-    for region, row, col in placed:
-        top, left = int(region.rows.min()) - row, int(region.cols.min()) - col
-        sheet[region.rows - top, region.cols - left] = region.id
-        offsets[region.id] = (left, top)
-    parts = [
-        (int(value), part["coordinates"])
-        for part, value in shapes(sheet, mask=sheet > 0, connectivity=8, transform=_UPWARDS)
-    ]
-    polygons = _polygons([rings for _, rings in parts])
-    coordinates, owner = shapely.get_coordinates(polygons, return_index=True)
-    coordinates = coordinates * (1, -1) + np.array([offsets[n] for n, _ in parts])[owner]
-    polygons = shapely.set_coordinates(
-        polygons, np.column_stack(_map(transform, coordinates[:, 0], coordinates[:, 1]))
-    )
-    # Pixels that meet at a corner only make a ring that touches itself: cut it there.
-    bad = ~shapely.is_valid(polygons)
-    polygons[bad] = shapely.make_valid(polygons[bad], method="structure", keep_collapsed=False)
-    return {number: polygon for (number, _), polygon in zip(parts, polygons, strict=True)}
-
-
-def _polygons(parts: Sequence[Any]) -> NDArray[np.object_]:
-    """GeoJSON coordinates of polygons, all at once."""
-    rings = [(owner, ring) for owner, part in enumerate(parts) for ring in part]
-    lengths = [len(ring) for _, ring in rings]
-    made: Any = shapely.linearrings(
-        np.concatenate([ring for _, ring in rings]),
-        indices=np.repeat(np.arange(len(rings)), lengths),
-    )
-    return np.asarray(shapely.polygons(made, indices=[owner for owner, _ in rings]))
+def outlines(found: Sequence[Region], transform: Affine) -> Polygons:
+    """Their polygons in the heatmap's CRS."""
+    if not found:
+        return np.empty(0, dtype=object)
+    group = np.repeat(np.arange(len(found)), [region.pixels for region in found])
+    rows, cols = (np.concatenate([getattr(each, n) for each in found]) for n in ("rows", "cols"))
+    return polygons.outlines(Pixels(group, rows, cols), transform)
 
 
 def centre(region: Region, transform: Affine) -> tuple[float, float]:
     """Where its highest pixel is, in the heatmap's CRS."""
     row, col = region.top
-    x, y = _map(transform, col + 0.5, row + 0.5)
+    x, y = transform @ (col + 0.5, row + 0.5)
     return float(x), float(y)
-
-
-class Places:
-    """From the heatmap's CRS to what a map on the web speaks: longitude and latitude (WGS 84).
-
-    Without a CRS: column and minus row, because Leaflet's y grows upwards.
-    """
-
-    def __init__(self, crs: Any) -> None:
-        self._to_degrees = crs and Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
-        self._geod = Geod(ellps="WGS84")
-
-    def points(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 2) in the CRS -> (n, 2) on the map."""
-        if not self._to_degrees:
-            return np.asarray(xy * (1, -1))
-        return np.column_stack(self._to_degrees.transform(*xy.T))
-
-    def pixel(self, x: float, y: float, transform: Affine) -> tuple[int, int]:
-        """The (row, column) at a place on the map; it may lie outside the grid."""
-        if self._to_degrees:
-            x, y = self._to_degrees.transform(x, y, direction="INVERSE")
-        else:
-            y = -y
-        inverse = ~transform
-        col, row = _map(inverse, x, y)
-        return int(np.floor(row)), int(np.floor(col))
-
-    def geometries(self, found: Sequence[BaseGeometry]) -> list[BaseGeometry]:
-        return list(shapely.transform(np.array(found, dtype=object), self.points))
-
-    def area(self, geometry: BaseGeometry) -> float | None:
-        """Geodesic area in m2 of a geometry on the map; None without a CRS."""
-        if not self._to_degrees:
-            return None
-        # Holes count as negative only where they run the other way.
-        area, _ = self._geod.geometry_area_perimeter(shapely.orient_polygons(geometry))
-        return float(abs(area))

@@ -17,15 +17,16 @@ from urllib.parse import urlencode
 import folium
 import rasterio
 from branca.element import Element
+from odc.geo.geobox import GeoBox
 from rio_tiler.io import Reader
 
 from geoanomaly.map_parts import STYLE, BareMap, OpacitySlider, Panel, Picture, flipped, legend_html
+from geoanomaly.places import Box, map_box
 from geoanomaly.types import Job
 from web.assets import BASE_MAP, VENDOR
 from web.figure import OPEN_STREET_MAP, Origins, SafeFigure
 from web.layers import Layer, Style, layer_path, styles
 from web.problems import UnknownFileError
-from web.results import Box, map_box
 from web.service import Service
 
 MAX_ANOMALIES = 2000
@@ -116,7 +117,7 @@ def _sheets(parts: Service, job: Job) -> Iterator[Sheet]:
 
 def _sheet(layer: Layer, path: Path) -> Sheet:
     with rasterio.open(path) as raster:
-        box = map_box(raster)
+        box = map_box(GeoBox(raster.shape, raster.transform, raster.crs))
         if not raster.crs:
             return Sheet(layer, path, box, 0, 0, False)
     with Reader(str(path)) as reader:

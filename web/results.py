@@ -13,21 +13,18 @@ import numpy as np
 import rasterio
 import shapely
 from odc.geo.geobox import GeoBox
-from rasterio.warp import transform_bounds
 
 from geoanomaly.areas import crs_name
 from geoanomaly.errors import GeoanomalyError, NotFoundError, ParameterError
 from geoanomaly.inputs import Inputs, open_inputs
 from geoanomaly.legend import RAMP, UNIT
+from geoanomaly.places import Places, map_box, pixels_per_km2
 from geoanomaly.reasons import Reading, Usual, read_place, readable, to_json, usual
-from geoanomaly.regions import Hot, Places, Region, centre, hot_pixels, outlines, regions
+from geoanomaly.regions import Hot, Region, centre, hot_pixels, outlines, regions
 from geoanomaly.types import Job, JobSpec, Scene
 from web.layers import LEVELS, Layer, layer_path, layer_scene, styles
 from web.problems import UnknownFileError
 from web.service import Service
-
-Box = list[list[float]]
-"""[[south, west], [north, east]], as Leaflet wants it."""
 
 SCENES = (Layer.BEFORE, Layer.AFTER)
 
@@ -79,7 +76,6 @@ def view(parts: Service, result: Result) -> dict[str, Any]:
     job, report = result.job, result.report
     with rasterio.open(result.heatmap) as raster:
         grid = GeoBox(raster.shape, raster.transform, raster.crs)
-        box = map_box(raster)
     return {
         "id": job.id,
         "process": job.spec.process.value,
@@ -88,7 +84,7 @@ def view(parts: Service, result: Result) -> dict[str, Any]:
         "crs": crs_name(grid) if grid.crs else None,
         "shape": list(grid.shape),
         "resolution": abs(grid.resolution.x),
-        "box": box,
+        "box": map_box(grid),
         "scenes": [found for layer in SCENES if (found := _scene(parts, job, layer))],
         "threshold": {"surprise": result.threshold, "rate": job.spec.false_alarm_rate},
         "pixels_per_km2": pixels_per_km2(grid),
@@ -104,22 +100,6 @@ def view(parts: Service, result: Result) -> dict[str, Any]:
         ],
         "outputs": list(job.outputs),
     }
-
-
-def map_box(raster: Any) -> Box:
-    if not raster.crs:
-        # A pixel grid: Leaflet's y grows upwards, rows grow downwards.
-        return [[-raster.height, 0], [0, raster.width]]
-    west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
-    return [[south, west], [north, east]]
-
-
-def pixels_per_km2(grid: GeoBox) -> float | None:
-    """On an equal-area grid; None without a CRS."""
-    if grid.crs is None:
-        return None
-    area = grid.geographic_extent.to_crs("EPSG:6933").area / (grid.shape[0] * grid.shape[1])
-    return float(1e6 / area)
 
 
 def _scene(parts: Service, job: Job, layer: Layer) -> dict[str, Any] | None:
@@ -154,21 +134,21 @@ def anomalies(parts: Service, result: Result, threshold: float) -> dict[str, Any
     judged = {each.key: each for each in parts.store.judgements(result.job.id)}
     places = Places(hot.crs)
     natives = outlines(found, hot.transform)
-    shown = places.geometries(natives) if found else []
+    shown = places.geometries(natives)
     tops = np.array([centre(region, hot.transform) for region in found]).reshape(-1, 2)
     # Eight decimals of a degree are a millimetre.
-    rounded = shapely.transform(np.array(shown, dtype=object), lambda xy: xy.round(8))
+    rounded = shapely.transform(shown, lambda xy: xy.round(8))
     shapes: list[str] = list(shapely.to_geojson(rounded))
     features = []
-    rows = zip(found, natives, shown, shapes, places.points(tops), strict=True)
-    for region, native, geometry, text, (x, y) in rows:
+    rows = zip(found, natives, places.areas(shown), shapes, places.points(tops), strict=True)
+    for region, native, area, text, (x, y) in rows:
         judgement = judged.get(region.key)
         properties = {
             "key": region.key,
             "peak": round(region.peak, 3),
             "mean": round(region.mean, 3),
             "pixels": region.pixels,
-            "area_m2": _rounded(places.area(geometry)),
+            "area_m2": round(float(area), 1) if hot.crs else None,
             "x": round(float(x), 8),
             "y": round(float(y), 8),
             "bounds": [float(value) for value in native.bounds],
@@ -192,10 +172,6 @@ def anomalies(parts: Service, result: Result, threshold: float) -> dict[str, Any
         "valid": hot.valid,
         "features": features,
     }
-
-
-def _rounded(area: float | None) -> float | None:
-    return None if area is None else round(area, 1)
 
 
 def region_at(result: Result, key: str, threshold: float) -> Region:

@@ -90,6 +90,7 @@ def test_polygons_are_scipys_groups(
     above = above & np.isfinite(surprise)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("geoanomaly.groups.STRIP", strip)
+        patch.setattr("geoanomaly.anomalies.STRIP", strip)
         found = traced(folder, above, surprise, grid)
     wanted = groups(above)
     assert len(found) == len(wanted)
