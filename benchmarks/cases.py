@@ -22,7 +22,7 @@ from rasterio.transform import Affine
 
 from benchmarks import pictures
 from benchmarks.runs import detect
-from geoanomaly.outputs import HEATMAP
+from geoanomaly.rasters import HEATMAP
 from geoanomaly.timeline import HISTORY
 from geoanomaly.types import JobSpec, Process, Scene
 

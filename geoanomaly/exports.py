@@ -26,18 +26,18 @@ from rasterio.vrt import WarpedVRT
 
 from geoanomaly.errors import ParameterError
 from geoanomaly.jobs import Judgement
-from geoanomaly.legend import UNIT
 from geoanomaly.pictures import Backdrop
 from geoanomaly.places import Places
+from geoanomaly.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
 from geoanomaly.regions import Hot, Region, centre, outlines
-from tiling.cog import CogProfile, write_cog
+from tiling.cog import write_cog
 from tiling.grid import TileGrid
 from tiling.types import Tile
 
 if TYPE_CHECKING:
     import geopandas
 
-RASTERS = ("heatmap.tif", "mask.tif")
+RASTERS = (HEATMAP, MASK)
 VECTORS = (
     "anomalies.gpkg",
     "anomalies.geojson",
@@ -48,8 +48,6 @@ VECTORS = (
 PICTURE, MAP, EVERYTHING = "map.png", "map.html", "everything.zip"
 NAMES = (*RASTERS, *VECTORS, PICTURE, MAP, EVERYTHING)
 
-_MASK_NODATA = 255
-_MASK_COLOURS = {0: (0, 0, 0, 0), 1: (240, 59, 32, 255), _MASK_NODATA: (0, 0, 0, 0)}
 _CODE = re.compile(r"(EPSG|ESRI|OGC):\w{2,12}", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -114,16 +112,9 @@ def write(source: Source, name: str, folder: Path) -> Path:
 
 
 def _write_raster(source: Source, target: Path) -> None:
-    mask = target.name == "mask.tif"
+    mask = target.name == MASK
     tags = {"GEOANOMALY_THRESHOLD": f"{source.threshold:.6f}"}
-    profile = (
-        CogProfile(
-            "uint8", _MASK_NODATA, "1 = anomalous, 0 = ordinary", resampling="MODE", tags=tags,
-            colormap=_MASK_COLOURS,
-        )
-        if mask
-        else CogProfile("float32", np.nan, UNIT, tags=tags)
-    )  # fmt: skip
+    profile = mask_profile(tags) if mask else heatmap_profile(tags)
     with _opened(source) as raster:
         grid = TileGrid(GeoBox(raster.shape, raster.transform, raster.crs), 1024, 0)
         write_cog(target, grid.geobox, profile, _cores(raster, grid, source.threshold, mask))
@@ -156,10 +147,7 @@ def _cores(
     for tile in grid:
         rows, cols = tile.core
         core = raster.read(1, window=rasterio.windows.Window.from_slices(rows, cols))
-        if mask:
-            above = (core >= threshold).astype(np.uint8)
-            core = np.where(np.isfinite(core), above, np.uint8(_MASK_NODATA))
-        yield tile, core
+        yield tile, above(core, threshold) if mask else core
 
 
 # Vectors

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROLES: Mapping[str, tuple[str, ...]] = {
-    "green": ("B03", "green"),
-    "red": ("B04", "red"),
-    "nir": ("B08", "B8A", "nir08", "nir"),
-    "swir1": ("B11", "swir16"),
-    "swir2": ("B12", "swir22"),
-}
+from geoanomaly.sensors import band_of
 
 
 @dataclass(frozen=True)
 class Index:
-    """The normalised difference (plus - minus) / (plus + minus); tells: of what it speaks."""
+    """The normalised difference (plus - minus) / (plus + minus) of two roles of bands.
+
+    tells: of what it speaks.
+    """
 
     name: str
     plus: str
@@ -41,16 +38,12 @@ def indices(
     """The indices that the bands allow: data (band, ...) -> (index, ...), NaN where undefined."""
     found = []
     for index in INDICES:
-        plus, minus = _band(index.plus, bands), _band(index.minus, bands)
+        plus, minus = band_of(index.plus, bands), band_of(index.minus, bands)
         if plus is not None and minus is not None:
             found.append((index, _difference(data[plus], data[minus])))
     if not found:
         return (), np.empty((0, *data.shape[1:]))
     return tuple(index for index, _ in found), np.stack([values for _, values in found])
-
-
-def _band(role: str, bands: Sequence[str]) -> int | None:
-    return next((bands.index(name) for name in ROLES[role] if name in bands), None)
 
 
 def _difference(plus: NDArray[np.float64], minus: NDArray[np.float64]) -> NDArray[np.float64]:

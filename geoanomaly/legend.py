@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 RGBA = tuple[int, int, int, int]
 
@@ -45,3 +49,17 @@ def caution(reasons: Sequence[str]) -> str:
 def colormap() -> list[tuple[tuple[float, float], RGBA]]:
     """The ramp as rio-tiler's interval colour map."""
     return [((step.low, step.high), step.colour) for step in RAMP]
+
+
+def coloured(surprise: NDArray[Any]) -> NDArray[np.uint8]:
+    """Its colours on the ramp, (..., 4); transparent where it is ordinary or NaN."""
+    colours = np.array([step.colour for step in RAMP], dtype=np.uint8)
+    picture: NDArray[np.uint8] = colours[np.digitize(surprise, [step.low for step in RAMP[1:]])]
+    picture[~np.isfinite(surprise)] = 0
+    return picture
+
+
+def shares(colour: RGBA) -> tuple[float, float, float, float]:
+    """A colour from 0 to 1, as matplotlib has it."""
+    red, green, blue, alpha = (part / 255 for part in colour)
+    return red, green, blue, alpha

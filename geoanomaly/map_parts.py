@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import folium
@@ -11,6 +13,15 @@ from folium.template import Template
 
 from geoanomaly.legend import RAMP, RGBA, UNIT
 
+MAX_OUTLINES = 2000
+OUTLINE = {"color": "#00e5ff", "weight": 2, "fill": True, "fillOpacity": 0.0}
+FIELDS = {
+    "id": "Anomaly",
+    "peak": "Peak surprise",
+    "mean": "Mean surprise",
+    "area": "Area (m²)",
+    "pixels": "Pixels",
+}
 STYLE = """
 <style>
   /* 'body' before the names: Leaflet's own style sheet comes later in the page. */
@@ -146,8 +157,52 @@ def _range(low: float, high: float) -> str:
     return f"{low:g}–{high:g}" if high < 1e6 else f"≥ {low:g}"
 
 
-def flipped(coordinates: Any) -> Any:
-    """Pixel coordinates (x, row) as Leaflet's simple grid has them (x, -row)."""
+def add_outlines(chart: folium.Map, features: Sequence[Mapping[str, Any]], *, flip: bool) -> None:
+    """Anomalies (GeoJSON features), with numbers only for their popups; `strongest` of them."""
+    shown = strongest(features, flip=flip)
+    if not shown:
+        return
+    few = "strongest " if len(shown) < len(features) else ""
+    labels = {key: text for key, text in FIELDS.items() if key in shown[0]["properties"]}
+    folium.GeoJson(
+        {"type": "FeatureCollection", "features": shown}, name=f"Anomalies ({few}{len(shown)})",
+        style_function=lambda _: OUTLINE,
+        popup=folium.GeoJsonPopup(list(labels), aliases=list(labels.values()), localize=True),
+    ).add_to(chart)  # fmt: skip
+
+
+def strongest(features: Sequence[Mapping[str, Any]], *, flip: bool) -> list[dict[str, Any]]:
+    """The anomalies with the highest peaks, with numbers only for properties.
+
+    flip: from pixels (x, row) to Leaflet's simple grid (x, -row).
+    """
+    best = sorted(features, key=lambda f: -float(f["properties"].get("peak") or 0))
+    return [_numbers_only(feature, flip=flip) for feature in best[:MAX_OUTLINES]]
+
+
+def _numbers_only(feature: Mapping[str, Any], *, flip: bool) -> dict[str, Any]:
+    given = feature["properties"]
+    values = {"id": given.get("id", feature.get("id")), "peak": given.get("peak")}
+    values |= {"mean": given.get("mean"), "area": given.get("area_m2")}
+    if not _known(values["area"]):
+        # Without a CRS there are no square metres.
+        values["pixels"] = given.get("pixels")
+    numbers = {
+        key: round(float(value), 2 if key in ("peak", "mean") else 0)
+        for key, value in values.items()
+        if _known(value)
+    }
+    geometry = feature["geometry"]
+    if flip:
+        geometry = {**geometry, "coordinates": _flipped(geometry["coordinates"])}
+    return {"type": "Feature", "properties": numbers, "geometry": geometry}
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
+
+
+def _flipped(coordinates: Any) -> Any:
     if isinstance(coordinates[0], int | float):
         return [coordinates[0], -coordinates[1]]
-    return [flipped(part) for part in coordinates]
+    return [_flipped(part) for part in coordinates]

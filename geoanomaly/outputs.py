@@ -16,20 +16,17 @@ from numpy.typing import NDArray
 from rio_stac import create_stac_item
 
 from geoanomaly.inputs import Inputs
-from geoanomaly.legend import RAMP, UNIT
+from geoanomaly.legend import RAMP
 from geoanomaly.preview import draw_preview
+from geoanomaly.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
 from geoanomaly.types import Anomaly
-from tiling.cog import CogProfile, whole_file, write_cogs
+from tiling.cog import whole_file, write_cogs
 from tiling.grid import TileGrid
 from tiling.scratch import TileStore
 from tiling.types import Tile
 
-HEATMAP, MASK = "heatmap.tif", "mask.tif"
 VECTORS = ("anomalies.gpkg", "anomalies.geojson")
 OUTPUTS = (HEATMAP, MASK, *VECTORS, "item.json", "heatmap.qml", "preview.png", "run.json")
-
-_MASK_NODATA = 255
-_MASK_COLOURS = {0: (0, 0, 0, 0), 1: (240, 59, 32, 255), _MASK_NODATA: (0, 0, 0, 0)}
 
 
 @dataclass(frozen=True)
@@ -68,25 +65,14 @@ def write_rasters(
         for tile in grid:
             core = store.read(tile)
             scored += int(np.isfinite(core).sum())
-            yield tile, (core, _above(core, threshold))
+            yield tile, (core, above(core, threshold.surprise))
 
-    surprise = CogProfile("float32", np.nan, UNIT, tags=threshold.tags())
-    mask = CogProfile(
-        "uint8",
-        _MASK_NODATA,
-        "1 = anomalous, 0 = ordinary",
-        resampling="MODE",
-        tags=threshold.tags(),
-        colormap=_MASK_COLOURS,
-    )
-    profiles = {out / HEATMAP: surprise, out / MASK: mask}
+    profiles = {
+        out / HEATMAP: heatmap_profile(threshold.tags()),
+        out / MASK: mask_profile(threshold.tags()),
+    }
     write_cogs(profiles, grid.geobox, cores(), threads=threads)
     return scored
-
-
-def _above(core: NDArray[np.float32], threshold: Threshold) -> NDArray[np.uint8]:
-    above = (core >= threshold.surprise).astype(np.uint8)
-    return np.where(np.isfinite(core), above, np.uint8(_MASK_NODATA))
 
 
 def write_vectors(out: Path, anomalies: list[Anomaly], crs: Any) -> None:

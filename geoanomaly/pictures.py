@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from geoanomaly.legend import RAMP
+from geoanomaly.legend import coloured
 
 Picture = NDArray[np.uint8]
 """RGBA, (y, x, 4)."""
@@ -47,11 +47,7 @@ def picture_grid(heatmap: Path, side: int, crs: str | None) -> GeoBox:
 def heat_picture(heatmap: Path, grid: GeoBox) -> Picture:
     """In the colours of the ramp; transparent where it is ordinary or unknown."""
     # As in the overviews: a single hot pixel must not stand for a whole field.
-    values = _read(heatmap, (1,), grid, Resampling.average)[0]
-    colours = np.array([step.colour for step in RAMP], dtype=np.uint8)
-    picture: Picture = colours[np.digitize(values, [step.low for step in RAMP[1:]])]
-    picture[~np.isfinite(values)] = 0
-    return picture
+    return coloured(_read(heatmap, (1,), grid, Resampling.average)[0])
 
 
 def scene_picture(scene: Backdrop, grid: GeoBox) -> Picture:

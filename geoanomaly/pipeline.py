@@ -31,6 +31,7 @@ from geoanomaly.models import CARD, WEIGHTS, Model, load_model, make_model, save
 from geoanomaly.outputs import OUTPUTS, Threshold
 from geoanomaly.places import pixels_per_km2
 from geoanomaly.progress import Pace
+from geoanomaly.rasters import HEATMAP, MASK
 from geoanomaly.sampling import Sample
 from geoanomaly.settings import Settings
 from geoanomaly.timeline import HISTORY
@@ -307,7 +308,7 @@ def _publish(
     report(Progress("writing", 90, "heatmap and mask"))
     scored = outputs.write_rasters(out, store, grid, threshold, threads=threads)
     report(Progress("writing", 95, "anomalies"))
-    anomalies = trace(out / outputs.HEATMAP, out / outputs.MASK)
+    anomalies = trace(out / HEATMAP, out / MASK)
     outputs.write_vectors(out, anomalies, inputs.geobox.crs)
     outputs.write_style(out)
     outputs.write_preview(out, inputs, threshold, doubt)

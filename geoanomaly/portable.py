@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,22 +19,22 @@ import folium
 import rasterio
 from branca.element import CssLink, Element, Figure, JavascriptLink
 from folium.template import Template
-from rasterio.warp import transform_bounds
+from odc.geo.geobox import GeoBox
 
-from geoanomaly.map_parts import STYLE, BareMap, OpacitySlider, Panel, Picture, flipped, legend_html
+from geoanomaly.map_parts import (
+    STYLE,
+    BareMap,
+    OpacitySlider,
+    Panel,
+    Picture,
+    add_outlines,
+    legend_html,
+)
 from geoanomaly.pictures import Backdrop, encoded, heat_picture, picture_grid, scene_picture
 from geoanomaly.pictures import Picture as Pixels
+from geoanomaly.places import Box, map_box
 
 MAX_SIDE = 1600
-MAX_OUTLINES = 2000
-OUTLINE = {"color": "#00e5ff", "weight": 2, "fill": True, "fillOpacity": 0.0}
-LABELS = {
-    "id": "Anomaly",
-    "peak": "Peak surprise",
-    "mean": "Mean surprise",
-    "area_m2": "Area (m²)",
-    "pixels": "Pixels",
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,9 @@ def portable_map(
         which the first `MAX_OUTLINES` are drawn with numbers only.
     basis, doubts: our own words on what the values rest on.
     """
-    placed, box = _place(heatmap)
+    with rasterio.open(heatmap) as raster:
+        whole = GeoBox(raster.shape, raster.transform, raster.crs)
+    placed, box = whole.crs is not None, map_box(whole)
     chart = _chart(placed, box)
     page = _Whole("geoanomaly map", installed_leaflet())
     page.add_child(chart)
@@ -111,7 +112,7 @@ def portable_map(
     page.header.add_child(Element(STYLE), name="style")
     # A picture is laid on a box of the map, so it has to be in the map's projection.
     grid = picture_grid(heatmap, MAX_SIDE, "EPSG:3857" if placed else None)
-    box = _web_box(grid) if placed else box
+    box = map_box(grid) if placed else box
     for number, scene in enumerate(backdrops):
         _add(
             chart, box, "webp", scene_picture(scene, grid), scene.title,
@@ -121,7 +122,7 @@ def portable_map(
         chart, box, "png", heat_picture(heatmap, grid), "Heatmap",
         overlay=True, show=True, z_index=30,
     )  # fmt: skip
-    _add_outlines(chart, outlines, flip=not placed)
+    add_outlines(chart, outlines, flip=not placed)
     folium.LayerControl(collapsed=False, autoZIndex=False).add_to(chart)
     Panel(legend_html(escape(basis)), "bottomright").add_to(chart)
     if doubts:
@@ -131,21 +132,7 @@ def portable_map(
     return text
 
 
-def _place(heatmap: Path) -> tuple[bool, list[list[float]]]:
-    """Has it a CRS, and its box as Leaflet wants it."""
-    with rasterio.open(heatmap) as raster:
-        if not raster.crs:
-            return False, [[-raster.height, 0], [0, raster.width]]
-        west, south, east, north = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
-    return True, [[south, west], [north, east]]
-
-
-def _web_box(grid: Any) -> list[list[float]]:
-    west, south, east, north = transform_bounds("EPSG:3857", "EPSG:4326", *grid.boundingbox.bbox)
-    return [[south, west], [north, east]]
-
-
-def _chart(placed: bool, box: list[list[float]]) -> BareMap:
+def _chart(placed: bool, box: Box) -> BareMap:
     (south, west), (north, east) = box
     options = {} if placed else {"crs": "Simple", "min_zoom": -6, "attribution_control": False}
     return BareMap(
@@ -154,33 +141,6 @@ def _chart(placed: bool, box: list[list[float]]) -> BareMap:
     )  # fmt: skip
 
 
-def _add(
-    chart: BareMap, box: list[list[float]], kind: str, picture: Pixels, name: str, **options: Any
-) -> Any:
+def _add(chart: BareMap, box: Box, kind: str, picture: Pixels, name: str, **options: Any) -> Any:
     url = f"data:image/{kind};base64," + base64.b64encode(encoded(picture, kind)).decode()
     return Picture(url, box, name=name, class_name="pixels", **options).add_to(chart)
-
-
-def _add_outlines(chart: BareMap, outlines: Sequence[Mapping[str, Any]], *, flip: bool) -> None:
-    shown = [_numbers_only(feature, flip) for feature in outlines[:MAX_OUTLINES]]
-    if not shown:
-        return
-    labels = {key: text for key, text in LABELS.items() if key in shown[0]["properties"]}
-    folium.GeoJson(
-        {"type": "FeatureCollection", "features": shown}, name=f"Anomalies ({len(shown)})",
-        style_function=lambda _: OUTLINE,
-        popup=folium.GeoJsonPopup(list(labels), aliases=list(labels.values()), localize=True),
-    ).add_to(chart)  # fmt: skip
-
-
-def _numbers_only(feature: Mapping[str, Any], flip: bool) -> dict[str, Any]:
-    given = feature["properties"]
-    numbers = {
-        key: given[key]
-        for key in LABELS
-        if isinstance(given.get(key), int | float) and given[key] == given[key]
-    }
-    geometry = json.loads(json.dumps(feature["geometry"]))
-    if flip:
-        geometry["coordinates"] = flipped(geometry["coordinates"])
-    return {"type": "Feature", "properties": numbers, "geometry": geometry}

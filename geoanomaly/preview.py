@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from geoanomaly.inputs import Inputs
-from geoanomaly.legend import RAMP, RGBA
+from geoanomaly.legend import RAMP, coloured, shares
 from geoanomaly.sensors import display_bands
 
 MAX_SIDE = 1024
@@ -41,11 +41,11 @@ def draw_preview(
         axis.imshow(scene, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.set_axis_off()
-    axes[1].imshow(_coloured(surprise), interpolation="nearest")
+    axes[1].imshow(coloured(surprise), interpolation="nearest")
     steps = [step for step in RAMP if step.colour[3]]
     patches = [
         Patch(
-            color=_unit(step.colour),
+            color=shares(step.colour),
             label=f"≥ {step.low:g}   {step.meaning}",
         )
         for step in steps
@@ -65,12 +65,6 @@ def draw_preview(
         left=0.01, right=1 - 2.2 / figure.get_figwidth(), bottom=0.01, top=0.92, wspace=0.02
     )
     figure.savefig(path, format="png", metadata={"Software": None})
-
-
-def _unit(colour: RGBA) -> tuple[float, float, float, float]:
-    """Matplotlib's scale, 0 to 1."""
-    red, green, blue, alpha = colour
-    return red / 255, green / 255, blue / 255, alpha / 255
 
 
 def _shrunk(heatmap: Path) -> NDArray[np.float32]:
@@ -109,12 +103,3 @@ def _stretch(band: NDArray[Any]) -> NDArray[Any]:
     low, high = np.nanpercentile(band, (2, 98))
     stretched = np.clip((band - low) / max(high - low, 1e-12), 0, 1)
     return np.asarray(np.nan_to_num(stretched, nan=1.0))
-
-
-def _coloured(surprise: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The ramp's colours, (y, x, 4); transparent where there is no value."""
-    edges = [step.low for step in RAMP[1:]]
-    colours = np.array([step.colour for step in RAMP], dtype=np.uint8)
-    picture = colours[np.digitize(surprise, edges)]
-    picture[~np.isfinite(surprise)] = 0
-    return picture

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
-from geoanomaly.legend import RAMP, RGBA
+from geoanomaly.legend import RAMP, shares
 from geoanomaly.pictures import heat_picture, picture_grid, scene_picture
 from geoanomaly.regions import outlines
 
@@ -116,7 +116,7 @@ def _draw_scale(axis: Any, grid: GeoBox) -> None:
 def _write_legend(figure: Any, source: Source, left: float) -> None:
     patches = [
         Patch(
-            facecolor=_unit(step.colour), edgecolor="#888", linewidth=0.4,
+            facecolor=shares(step.colour), edgecolor="#888", linewidth=0.4,
             label=f"≥ {step.low:g}   {step.meaning}",
         )
         for step in RAMP
@@ -138,9 +138,3 @@ def _write_legend(figure: Any, source: Source, left: float) -> None:
     ]
     text = "\n".join(fill(line, COLUMNS) for line in lines if line)
     figure.text(left, 0.74, text, fontsize=7.5, va="top", linespacing=1.4, color="#333")
-
-
-def _unit(colour: RGBA) -> tuple[float, float, float, float]:
-    """Matplotlib's scale, 0 to 1."""
-    red, green, blue, alpha = colour
-    return red / 255, green / 255, blue / 255, alpha / 255

@@ -84,12 +84,26 @@ SENSORS: Mapping[str, Sensor] = {
     )
 }
 
-_RED = ("B04", "red")
-_GREEN = ("B03", "green")
-_TRUE = (_RED, _GREEN, ("B02", "blue"))
-_NIR = ("B08", "B8A", "nir08", "nir")
-_FALSE = (_NIR, _RED, _GREEN)
-_SWIR = (("B12", "swir22"), _NIR, _RED)
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "blue": ("B02", "blue"),
+    "green": ("B03", "green"),
+    "red": ("B04", "red"),
+    "nir": ("B08", "B8A", "nir08", "nir"),
+    "swir1": ("B11", "swir16"),
+    "swir2": ("B12", "swir22"),
+}
+"""A part of the spectrum -> names that bands of it have, the best first."""
+
+_WAYS: Mapping[str, tuple[str, str, str]] = {
+    "true colour": ("red", "green", "blue"),
+    "false colour": ("nir", "red", "green"),
+    "short-wave infrared": ("swir2", "nir", "red"),
+}
+
+
+def band_of(role: str, names: Sequence[str]) -> int | None:
+    """0-based index of the band that has a role of `ROLES`, or None."""
+    return next((names.index(name) for name in ROLES[role] if name in names), None)
 
 
 def sensor_named(name: str) -> Sensor:
@@ -132,10 +146,10 @@ def flag_kind(name: str | None) -> str | None:
 
 def water_bands(names: Sequence[str]) -> tuple[int, int] | None:
     """0-based indexes of green and of the infrared that tells water best, or None."""
-    for infrared in (("B11", "swir16"), _NIR):
-        found = _indexes(names, (_GREEN, infrared))
-        if found:
-            return found[0] - 1, found[1] - 1
+    green = band_of("green", names)
+    for infrared in (band_of("swir1", names), band_of("nir", names)):
+        if green is not None and infrared is not None:
+            return green, infrared
     return None
 
 
@@ -181,19 +195,13 @@ def display_bands(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """
     if len(names) < 3:
         return {"grey": (1,)}
-    wanted = {"true colour": _TRUE, "false colour": _FALSE, "short-wave infrared": _SWIR}
-    found = {title: _indexes(names, recipe) for title, recipe in wanted.items()}
-    known = {title: bands for title, bands in found.items() if bands}
+    found = {title: [band_of(role, names) for role in roles] for title, roles in _WAYS.items()}
+    known = {
+        title: tuple(band + 1 for band in bands if band is not None)
+        for title, bands in found.items()
+        if None not in bands
+    }
     if known:
         return known
     first: dict[str, tuple[int, ...]] = {"first bands": (3, 2, 1)}
     return first | ({"false colour": (4, 3, 2)} if len(names) > 3 else {})
-
-
-def _indexes(layout: Sequence[str], recipe: Sequence[Sequence[str]]) -> tuple[int, ...]:
-    """1-based indexes of the recipe's colours in a layout; empty when one is missing."""
-    indexes = [
-        next((layout.index(name) + 1 for name in choices if name in layout), 0)
-        for choices in recipe
-    ]
-    return tuple(indexes) if all(indexes) else ()

@@ -7,7 +7,7 @@ texts go in: titles of scenes and jobs stay on the page around the map.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,7 +20,15 @@ from branca.element import Element
 from odc.geo.geobox import GeoBox
 from rio_tiler.io import Reader
 
-from geoanomaly.map_parts import STYLE, BareMap, OpacitySlider, Panel, Picture, flipped, legend_html
+from geoanomaly.map_parts import (
+    STYLE,
+    BareMap,
+    OpacitySlider,
+    Panel,
+    Picture,
+    add_outlines,
+    legend_html,
+)
 from geoanomaly.places import Box, map_box
 from geoanomaly.types import Job
 from web.assets import BASE_MAP, VENDOR
@@ -29,18 +37,9 @@ from web.layers import Layer, Style, layer_path, styles
 from web.problems import UnknownFileError
 from web.service import Service
 
-MAX_ANOMALIES = 2000
 PREVIEW_SIDE = 1024
 TITLES = {Layer.AFTER: "After", Layer.BEFORE: "Before"}
-FIELDS = {
-    "id": "Anomaly",
-    "peak": "Peak surprise",
-    "mean": "Mean surprise",
-    "area": "Area (m²)",
-    "pixels": "Pixels",
-}
 LAND = {"color": "#90a4ae", "weight": 0.8, "fillColor": "#eeece6", "fillOpacity": 1.0}
-OUTLINE = {"color": "#00e5ff", "weight": 2, "fill": True, "fillOpacity": 0.0}
 NOT_VENDORED = (
     "<b>Needs internet</b><small>The map's scripts were not installed with the service and come "
     "from cdn.jsdelivr.net. <code>python -m web.assets</code> installs them.</small>"
@@ -212,38 +211,4 @@ def raster_layer(
 def _add_anomalies(chart: BareMap, parts: Service, job: Job, heat: Sheet) -> None:
     path = parts.output(job, "anomalies.geojson")
     features = json.loads(path.read_text())["features"] if path else []
-    shown = strongest(features, flip=not heat.georeferenced)
-    if not shown:
-        return
-    left_out = len(features) - len(shown)
-    name = f"Anomalies (strongest {len(shown)})" if left_out else f"Anomalies ({len(shown)})"
-    labels = {key: text for key, text in FIELDS.items() if key in shown[0]["properties"]}
-    folium.GeoJson(
-        {"type": "FeatureCollection", "features": shown}, name=name,
-        style_function=lambda _: OUTLINE,
-        popup=folium.GeoJsonPopup(list(labels), aliases=list(labels.values()), localize=True),
-    ).add_to(chart)  # fmt: skip
-
-
-def strongest(features: Sequence[dict[str, Any]], *, flip: bool) -> list[dict[str, Any]]:
-    """The anomalies with the highest peaks, with numbers only for properties."""
-    best = sorted(features, key=lambda f: -float(f["properties"].get("peak") or 0))
-    return [_numbers_only(feature, flip=flip) for feature in best[:MAX_ANOMALIES]]
-
-
-def _numbers_only(feature: dict[str, Any], *, flip: bool) -> dict[str, Any]:
-    given = feature["properties"]
-    values = {"id": given.get("id", feature.get("id")), "peak": given.get("peak")}
-    values |= {"mean": given.get("mean"), "area": given.get("area_m2")}
-    if values["area"] is None:
-        # Without a CRS there are no square metres.
-        values["pixels"] = given.get("pixels")
-    numbers = {
-        key: round(float(value), 2 if key in ("peak", "mean") else 0)
-        for key, value in values.items()
-        if isinstance(value, int | float)
-    }
-    geometry = feature["geometry"]
-    if flip:
-        geometry = {**geometry, "coordinates": flipped(geometry["coordinates"])}
-    return {"type": "Feature", "properties": numbers, "geometry": geometry}
+    add_outlines(chart, features, flip=not heat.georeferenced)

@@ -20,7 +20,7 @@ from rasterio.windows import Window
 from rio_tiler.io import Reader
 from rio_tiler.utils import render
 
-from geoanomaly.legend import RAMP
+from geoanomaly.legend import coloured
 from web.layers import Style, scene_styles
 
 SIDE = 176
@@ -102,9 +102,7 @@ def _drawn(
 
 def _laid_over(colours: Pixels, surprise: NDArray[np.float32]) -> Pixels:
     """The heatmap's ramp over a picture; no value, no colour."""
-    ramp = np.array([step.colour for step in RAMP], float)
-    known = np.nan_to_num(surprise, nan=0.0)
-    top = ramp[np.digitize(known, [step.low for step in RAMP[1:]])]
+    top = coloured(surprise).astype(float)
     share = top[..., 3] / 255
     return (colours * (1 - share) + np.moveaxis(top[..., :3], -1, 0) * share).astype(np.uint8)
 

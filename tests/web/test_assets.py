@@ -13,7 +13,7 @@ import folium
 import pytest
 import shapely
 
-from web import assets
+from web import assets, countries
 from web.assets import AssetError, Manifest, Package
 
 
@@ -99,11 +99,11 @@ def test_the_manifest_has_the_addresses_of_the_installed_folium() -> None:
 
 def test_a_country_across_the_antimeridian_is_two_parts() -> None:
     ring = [(170, 0), (180, 0), (-170, 0), (-170, 10), (180, 10), (170, 10)]
-    east, west = assets._cut_at_antimeridian(shapely.Polygon(ring)).geoms
+    east, west = countries._cut_at_antimeridian(shapely.Polygon(ring)).geoms
     assert east.equals(shapely.box(170, 0, 180, 10))
     assert west.equals(shapely.box(-180, 0, -170, 10))
     pole = shapely.Polygon([(-180, -80), (0, -70), (180, -80), (180, -90), (-180, -90)])
-    assert assets._cut_at_antimeridian(pole) is pole
+    assert countries._cut_at_antimeridian(pole) is pole
 
 
 def test_countries_become_geojson(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_countries_become_geojson(monkeypatch: pytest.MonkeyPatch) -> None:
         },
         "transform": {"scale": [1, 1], "translate": [0, 0]},
     }
-    found = json.loads(assets._to_geojson(json.dumps(topology).encode()))
+    found = json.loads(countries.to_geojson(json.dumps(topology).encode()))
     (feature,) = found["features"]
     assert feature["properties"] == {}
     assert feature["geometry"]["coordinates"][0][1] == [10.12, 0]

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from geoanomaly import map_parts
 from geoanomaly.legend import RAMP
 from geoanomaly.types import Job, Process
 from tests.web.backend import Backend, serving, square
 from web import assets, figure
-from web import map as job_map
 from web.app import create_app
 from web.assets import AssetError
 from web.figure import Origins, SafeFigure
@@ -145,7 +145,7 @@ def test_a_missing_scene_leaves_the_rest_of_the_map(backend: Backend, done: Job)
 
 
 def test_the_strongest_anomalies_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_map, "MAX_ANOMALIES", 2)
+    monkeypatch.setattr(map_parts, "MAX_OUTLINES", 2)
     shape = square(crs=None)
     features: list[dict[str, Any]] = [
         {"type": "Feature", "properties": {"id": i, "peak": peak}, "geometry": shape}
@@ -153,7 +153,7 @@ def test_the_strongest_anomalies_are_shown(monkeypatch: pytest.MonkeyPatch) -> N
     ]
     features[1]["properties"] |= {"area_m2": None, "pixels": 12}
     features[3]["properties"] |= {"area_m2": 900.4, "pixels": 1}
-    shown = job_map.strongest(features, flip=False)
+    shown = map_parts.strongest(features, flip=False)
     assert [feature["properties"] for feature in shown] == [
         {"id": 1, "peak": 9.0, "pixels": 12},
         {"id": 3, "peak": 5.0, "area": 900},

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from geoanomaly.errors import ParameterError
 from geoanomaly.types import Process
 from web import results
+from web.assets import STATIC
 from web.figure import origins
 from web.results import Result
 from web.routes.jobs import finished
@@ -35,8 +36,10 @@ def result(parts: Service, job_id: str) -> Result:
 @router.get("/ui/jobs/{job_id}", response_class=HTMLResponse, summary="The page of a result")
 def page(request: Request, parts: Parts, job_id: str) -> Response:
     """Also of a job that is not finished yet: the page waits for it."""
+    # frame.js belongs to the map, which is a page of its own.
+    modules = sorted({path.name for path in (STATIC / "job").glob("*.js")} - {"frame.js"})
     return TEMPLATES.TemplateResponse(
-        request, "job.html", {"job_id": parts.store.get(job_id).id},
+        request, "job.html", {"job_id": parts.store.get(job_id).id, "modules": modules},
         headers={"Content-Security-Policy": PAGE_POLICY},
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
 // One anomaly: pictures of it, why it stands out, and what the analyst says of it.
 
 import { ask, JOB, latest, put } from "./ask.js";
-import { chart, key } from "./chart.js";
+import { chart, key } from "./spectra.js";
 import { $, area, digits, make, place, trouble } from "./page.js";
 
 const CHIP = 120;

@@ -5,7 +5,7 @@ import { ask, JOB, latest } from "./ask.js";
 import { Detail, drawReading, facts } from "./detail.js";
 import { FrameLink } from "./frame-link.js";
 import { $, digits, make, place, trouble } from "./page.js";
-import { Scenes } from "./scenes.js";
+import { Dates } from "./dates.js";
 import { Table } from "./table.js";
 import { fillTake } from "./take.js";
 import { Threshold } from "./threshold.js";
@@ -67,7 +67,7 @@ async function start() {
   const list = latest();
   const reading = latest();
 
-  const scenes = new Scenes(view, frame);
+  const scenes = new Dates(view, frame);
   const threshold = new Threshold(view, frame, () => load().catch(trouble));
   const detail = new Detail(view, scenes, { judged: showVerdict });
   const table = new Table(view.placed, {

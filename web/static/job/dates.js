@@ -5,7 +5,7 @@ import { $, make, trouble } from "./page.js";
 
 const OWN = "own";
 
-export class Scenes {
+export class Dates {
   constructor(view, frame) {
     this.scenes = view.scenes;
     this.frame = frame;
