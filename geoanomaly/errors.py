@@ -12,6 +12,10 @@
     │   ├── UnknownJobError
     │   ├── UnknownModelError
     │   └── UnknownSceneError
+    ├── AccessError           who asks may not, or not so much
+    │   ├── UnauthorizedError no valid key (HTTP 401)
+    │   ├── ForbiddenError    a key whose role does not allow it (HTTP 403)
+    │   └── QuotaError        more than an owner may have (HTTP 403, or 429: later)
     ├── ResultNotReadyError   the job exists, its result does not yet (HTTP 404)
     ├── JobFailedError        the job ended without a result (HTTP 404 on results)
     ├── JobCancelledError     somebody asked the job to stop
@@ -79,6 +83,26 @@ class UnknownModelError(NotFoundError):
 class UnknownSceneError(NotFoundError):
     def __init__(self, scene_id: str) -> None:
         super().__init__(f"There is no scene {scene_id!r}. GET /scenes lists those that exist.")
+
+
+class AccessError(GeoanomalyError):
+    """Who asks may not, or not so much."""
+
+
+class UnauthorizedError(AccessError):
+    """No key, or none that is valid."""
+
+
+class ForbiddenError(AccessError):
+    """The role of the key does not allow it."""
+
+
+class QuotaError(AccessError):
+    """More than an owner may have at a time. retry_after: seconds; None = waiting does not help."""
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ResultNotReadyError(GeoanomalyError):

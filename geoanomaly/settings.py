@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field
@@ -45,6 +46,24 @@ class Settings(BaseSettings):
     scene_roots: tuple[Path, ...] = Field(
         (), description="Folders whose rasters a request may name by path, beside uploads."
     )
+    access: bool | None = Field(
+        None,
+        description="Whether requests need an API key; by default those from other machines do.",
+    )
+    public_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which the service may be called, beside those of this machine; "
+        "empty: any, where keys are needed.",
+    )
+    tenant: str = Field("", description="Whose models are meant; the service sets it for a job.")
+    quota_jobs: int = Field(50, description="Jobs that an owner may have waiting or running.")
+    quota_pixels: int = Field(
+        20_000_000_000, description="Pixels that an owner may have worked on in 24 hours."
+    )
+    quota_bytes: int = Field(
+        200 * 2**30, description="Bytes of scenes and results that are kept for an owner."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     lease_seconds: float = Field(
         30.0, description="A worker that is silent for so long has lost its job."
     )
@@ -67,7 +86,13 @@ class Settings(BaseSettings):
 
     @property
     def models_dir(self) -> Path:
+        """One folder a model. Tenants have their own, so that no name meets another's."""
+        if self.tenant:
+            return self.data_dir / "tenants" / self.tenant / "models"
         return self.data_dir / "models"
+
+    def of_tenant(self, tenant: str) -> Settings:
+        return self if tenant == self.tenant else self.model_copy(update={"tenant": tenant})
 
     @property
     def database(self) -> str:

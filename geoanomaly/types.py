@@ -201,6 +201,7 @@ class Job:
     """The record of a job as the database has it. Times are UTC and aware.
 
     attempt: how many leases it has had; outputs: names of published files.
+    tenant: whose it is; "" where nobody needs a key.
     """
 
     id: str
@@ -214,6 +215,7 @@ class Job:
     attempt: int = 0
     cancel_requested: bool = False
     outputs: tuple[str, ...] = ()
+    tenant: str = ""
 
 
 @dataclass(frozen=True)

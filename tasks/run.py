@@ -16,7 +16,7 @@ from typing import Protocol
 from geoanomaly.errors import GeoanomalyError, JobCancelledError, LeaseLostError, ServiceError
 from geoanomaly.jobs import JobStore, Lease
 from geoanomaly.settings import Settings
-from geoanomaly.types import JobSpec, Progress, Report, RunResult
+from geoanomaly.types import Job, JobSpec, Progress, Report, RunResult
 from tasks.heartbeat import Heartbeat
 from tasks.queue import ring
 
@@ -56,42 +56,43 @@ class Runner:
         if lease is None:
             log.info("Job %s is not to be had: done, cancelled, or another worker's.", job_id)
             return
-        ending = self._work(lease, self.store.get(job_id).spec)
+        ending = self._work(lease, self.store.get(job_id))
         insist(lambda: ending(lease), settings.lease_seconds)
         self._clear(lease)
 
-    def _work(self, lease: Lease, spec: JobSpec) -> Ending:
+    def _work(self, lease: Lease, job: Job) -> Ending:
         seconds = self.settings.lease_seconds
         with Heartbeat(self.store, lease, seconds, self.stopping, self._abandon) as heartbeat:
             try:
-                return self._attempt(lease, spec, heartbeat)
+                return self._attempt(lease, job, heartbeat)
             except BaseException:
                 # The process is being ended (SystemExit, KeyboardInterrupt): no fault of the job.
                 self._give_back(lease)
                 raise
 
-    def _attempt(self, lease: Lease, spec: JobSpec, heartbeat: Heartbeat) -> Ending:
+    def _attempt(self, lease: Lease, job: Job, heartbeat: Heartbeat) -> Ending:
         """Run the pipeline; the answer is how to record its end."""
-        job = lease.job_id
+        out = self.settings.jobs_dir / job.id
         try:
             result = self.load()(
-                spec,
-                out=self.settings.jobs_dir / job,
-                scratch=self.settings.scratch_dir / job,
-                settings=self.settings,
+                job.spec,
+                out=out,
+                scratch=self.settings.scratch_dir / job.id,
+                settings=self.settings.of_tenant(job.tenant),
                 report=reporter(self.store, lease, heartbeat),
             )
         except LeaseLostError as error:
-            log.warning("Job %s left alone: %s", job, error)
+            log.warning("Job %s left alone: %s", job.id, error)
             return _nothing
         except JobCancelledError:
             return self.store.cancelled if heartbeat.cancelled.is_set() else self._give_back
         except GeoanomalyError as error:
             return self._failure(str(error))
         except Exception as error:
-            log.exception("Job %s failed unexpectedly", job)
+            log.exception("Job %s failed unexpectedly", job.id)
             return self._failure(f"{type(error).__name__}: {error}")
-        return lambda held: self.store.succeed(held, result.outputs)
+        size = sum((out / name).stat().st_size for name in result.outputs if (out / name).exists())
+        return lambda held: self.store.succeed(held, result.outputs, size)
 
     def _failure(self, reason: str) -> Ending:
         log.info("Job failed: %s", reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from geoanomaly.errors import LeaseLostError, UnknownJobError
 from geoanomaly.jobs.records import Lease
 from geoanomaly.jobs.states import check_move
 from geoanomaly.jobs.tables import jobs, remarks, transitions
-from geoanomaly.types import JobSpec, JobStatus, Progress
+from geoanomaly.types import JobSpec, JobStatus, Price, Progress
 
 JobRow = Row[Any]
 
@@ -23,12 +24,22 @@ def locked(job_id: str) -> Select[Any]:
     return select(jobs).where(jobs.c.id == job_id).with_for_update()
 
 
-def find(conn: Connection, job_id: str, *, lock: bool = False) -> JobRow:
+def find(conn: Connection, job_id: str, *, lock: bool = False, sees: str | None = None) -> JobRow:
+    """sees: the tenant to whom other tenants' jobs are unknown; None = all are known."""
     query = locked(job_id) if lock else select(jobs).where(jobs.c.id == job_id)
+    if sees is not None:
+        query = query.where(jobs.c.tenant == sees)
     row = conn.execute(query).one_or_none()
     if row is None:
         raise UnknownJobError(job_id)
     return row
+
+
+def key_of(tenant: str, key: str | None) -> str | None:
+    """How the idempotency key of a tenant is kept: no other tenant's is ever the same."""
+    if key is None or not tenant:
+        return key
+    return f"{tenant}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def find_key(conn: Connection, key: str | None) -> JobRow | None:
@@ -86,7 +97,14 @@ def overdue(now: float, undelivered_after: float) -> Select[Any]:
     return query.with_for_update(skip_locked=True)
 
 
-def accept(conn: Connection, spec: JobSpec, key: str | None, now: float) -> JobRow:
+def accept(
+    conn: Connection,
+    spec: JobSpec,
+    key: str | None,
+    now: float,
+    tenant: str = "",
+    price: Price | None = None,
+) -> JobRow:
     """Insert a new job."""
     job_id = uuid.uuid4().hex
     check_move(None, JobStatus.ACCEPTED)
@@ -106,6 +124,9 @@ def accept(conn: Connection, spec: JobSpec, key: str | None, now: float) -> JobR
         "outputs": [],
         "fence": 0,
         "rung": now,
+        "tenant": tenant,
+        "pixels": price.pixels if price else 0,
+        "tiles": price.tiles if price else 0,
     }
     conn.execute(insert(jobs).values(**values))
     _record(conn, job_id, now, None, JobStatus.ACCEPTED, 0, "")
@@ -139,8 +160,11 @@ def dismiss(conn: Connection, row: JobRow, now: float, note: str) -> None:
     move(conn, row, JobStatus.DISMISSED, now, note, **values)
 
 
-def succeed(conn: Connection, row: JobRow, now: float, outputs: tuple[str, ...]) -> None:
+def succeed(
+    conn: Connection, row: JobRow, now: float, outputs: tuple[str, ...], size: int = 0
+) -> None:
     values: dict[str, Any] = {"stage": "done", "percent": 100.0, "outputs": [*outputs]}
+    values["bytes"] = size
     move(conn, row, JobStatus.SUCCESSFUL, now, message="", **values)
 
 

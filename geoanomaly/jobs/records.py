@@ -54,6 +54,7 @@ class SceneRecord:
 
     path: where the service keeps it; never shown to a user.
     date: ISO 8601 date of acquisition; footprint: GeoJSON geometry in WGS 84.
+    tenant: whose it is, "" where nobody needs a key; bytes: of its file.
     """
 
     id: str
@@ -69,6 +70,8 @@ class SceneRecord:
     footprint: Mapping[str, Any] | None
     sha256: str
     created: datetime
+    tenant: str = ""
+    bytes: int = 0
 
 
 class Verdict(StrEnum):
@@ -112,6 +115,7 @@ def job_of(row: Row[Any]) -> Job:
         attempt=row.attempt,
         cancel_requested=row.cancel_requested,
         outputs=tuple(row.outputs),
+        tenant=row.tenant,
     )
 
 

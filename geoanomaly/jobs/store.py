@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from datetime import datetime
+from typing import Any, Self
 
-from sqlalchemy import Connection, Delete, Text, cast, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy import Delete, Select, Text, cast, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-from geoanomaly.errors import ServiceError, UnknownSceneError
+from geoanomaly.errors import UnknownSceneError
 from geoanomaly.jobs import moves
+from geoanomaly.jobs.database import Database
+from geoanomaly.jobs.quotas import Quota, check_space, check_work
 from geoanomaly.jobs.records import (
     Judgement,
     Lease,
@@ -34,8 +38,15 @@ from geoanomaly.jobs.records import (
     scene_values,
     transition_of,
 )
-from geoanomaly.jobs.tables import jobs, judgements, open_database, remarks, scenes, transitions
-from geoanomaly.types import Job, JobSpec, JobStatus, Process, Progress
+from geoanomaly.jobs.tables import (
+    counters,
+    jobs,
+    judgements,
+    remarks,
+    scenes,
+    transitions,
+)
+from geoanomaly.types import Job, JobSpec, JobStatus, Price, Process, Progress
 
 # `JobStore.list` hides the builtin inside the class.
 Jobs = list[Job]
@@ -54,42 +65,61 @@ class JobStore:
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        with _database_errors():
-            self._engine = open_database(url)
-        self._writer = self._engine.execution_options(immediate=True)
+        self.database = Database(url)
+        self._read, self._write = self.database.read, self.database.write
+        self._tenant = ""
+        self._sees: str | None = None
 
     def close(self) -> None:
-        self._engine.dispose()
+        self.database.close()
+
+    def on_behalf_of(self, tenant: str, *, sees_all: bool = False) -> Self:
+        """The same store for one tenant: what others own is not there, unless it `sees_all`.
+
+        New jobs and scenes belong to the tenant. Workers use the store itself, which sees all.
+        """
+        found = copy(self)
+        found._tenant, found._sees = tenant, None if sees_all else tenant
+        return found
 
     # What a user does.
 
     def create(
-        self, spec: JobSpec, *, idempotency_key: str | None = None, notes: Sequence[str] = ()
+        self,
+        spec: JobSpec,
+        *,
+        idempotency_key: str | None = None,
+        price: Price | None = None,
+        quota: Quota | None = None,
     ) -> Job:
-        """Accept a job; the same key gives the same job, whoever asks first.
+        """Accept a job; the same key of one tenant gives the same job, whoever asks first.
 
-        notes: what was found out about its scenes, the first lines of its log.
+        price: what was found out about its scenes; its notes are the first lines of the log.
+        QuotaError when the job would be more than the tenant may have.
         """
         now = self._clock()
+        key = moves.key_of(self._tenant, idempotency_key)
         try:
             with self._write() as conn:
-                if same := moves.find_key(conn, idempotency_key):
+                if same := moves.find_key(conn, key):
                     return job_of(same)
-                fresh = moves.accept(conn, spec, idempotency_key, now)
-                for note in notes:
+                if quota is not None:
+                    check_work(conn, self._tenant, quota, price.pixels if price else 0, now)
+                fresh = moves.accept(conn, spec, key, now, self._tenant, price)
+                for note in price.notes if price else ():
                     moves.remark(conn, fresh.id, now, "checked", note)
                 return job_of(fresh)
         except IntegrityError:
             # PostgreSQL: another process inserted the key after we looked.
             with self._read() as conn:
-                row = moves.find_key(conn, idempotency_key)
+                row = moves.find_key(conn, key)
             if row is None:
                 raise
             return job_of(row)
 
     def get(self, job_id: str) -> Job:
         with self._read() as conn:
-            return job_of(moves.find(conn, job_id))
+            return job_of(moves.find(conn, job_id, sees=self._sees))
 
     def list(
         self,
@@ -106,6 +136,8 @@ class JobStore:
         Neither text nor process of a job ever changes.
         """
         query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit).offset(offset)
+        if self._sees is not None:
+            query = query.where(jobs.c.tenant == self._sees)
         if status is not None:
             query = query.where(jobs.c.status == status)
         if process is not None:
@@ -123,6 +155,8 @@ class JobStore:
     def counts(self) -> dict[JobStatus, int]:
         """How many jobs are in each state; states with none are there with 0."""
         query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        if self._sees is not None:
+            query = query.where(jobs.c.tenant == self._sees)
         with self._read() as conn:
             found = {JobStatus(status): int(count) for status, count in conn.execute(query)}
         return {status: found.get(status, 0) for status in JobStatus}
@@ -131,7 +165,7 @@ class JobStore:
         """Cancel: at once where nobody works on the job, else the worker is asked to stop."""
         now = self._clock()
         with self._write() as conn:
-            row = moves.find(conn, job_id, lock=True)
+            row = moves.find(conn, job_id, lock=True, sees=self._sees)
             status = JobStatus(row.status)
             if status is JobStatus.ACCEPTED or moves.expired(row, now):
                 moves.dismiss(conn, row, now, "cancelled by the user")
@@ -143,7 +177,7 @@ class JobStore:
         """Every transition of a job, oldest first."""
         query = select(transitions).where(transitions.c.job_id == job_id)
         with self._read() as conn:
-            moves.find(conn, job_id)
+            moves.find(conn, job_id, sees=self._sees)
             return [transition_of(r) for r in conn.execute(query.order_by(transitions.c.seq))]
 
     def log(self, job_id: str) -> Remarks:
@@ -198,9 +232,10 @@ class JobStore:
                 )
             return bool(row.cancel_requested)
 
-    def succeed(self, lease: Lease, outputs: tuple[str, ...]) -> None:
+    def succeed(self, lease: Lease, outputs: tuple[str, ...], size: int = 0) -> None:
+        """size: bytes of the outputs together."""
         with self._write() as conn:
-            moves.succeed(conn, moves.owned(conn, lease), self._clock(), outputs)
+            moves.succeed(conn, moves.owned(conn, lease), self._clock(), outputs, size)
 
     def fail(self, lease: Lease, reason: str) -> None:
         with self._write() as conn:
@@ -243,7 +278,7 @@ class JobStore:
         judgement = Judgement(row, col, verdict, note, moment(self._clock()))
         values = {**vars(judgement), "job_id": job_id, "at": judgement.at.timestamp()}
         with self._write() as conn:
-            moves.find(conn, job_id, lock=True)
+            moves.find(conn, job_id, lock=True, sees=self._sees)
             conn.execute(_judgement(job_id, row, col))
             conn.execute(insert(judgements).values(**values))
         return judgement
@@ -251,59 +286,80 @@ class JobStore:
     def withdraw(self, job_id: str, row: int, col: int) -> None:
         """Take a judgement back; no error where there is none."""
         with self._write() as conn:
-            moves.find(conn, job_id, lock=True)
+            moves.find(conn, job_id, lock=True, sees=self._sees)
             conn.execute(_judgement(job_id, row, col))
 
     def judgements(self, job_id: str) -> Judgements:
         """Of one job, oldest first."""
         query = select(judgements).where(judgements.c.job_id == job_id).order_by(judgements.c.at)
         with self._read() as conn:
-            moves.find(conn, job_id)
+            moves.find(conn, job_id, sees=self._sees)
             return [judgement_of(row) for row in conn.execute(query)]
 
     # Scenes.
 
-    def add_scene(self, record: SceneRecord) -> None:
-        """Register a scene; the same id again replaces what was known of it."""
+    def add_scene(self, record: SceneRecord, quota: Quota | None = None) -> SceneRecord:
+        """Register a scene of this tenant; the same id again replaces what was known of it.
+
+        QuotaError when the tenant may not keep so much.
+        """
+        mine = replace(record, tenant=self._tenant)
         with self._write() as conn:
+            if quota is not None:
+                check_space(conn, self._tenant, quota, record.bytes)
             conn.execute(scenes.delete().where(scenes.c.id == record.id))
-            conn.execute(insert(scenes).values(**scene_values(record)))
+            conn.execute(insert(scenes).values(**scene_values(mine)))
+        return mine
+
+    def check_space(self, quota: Quota, size: int) -> None:
+        """QuotaError when `size` bytes more are too much, before they are sent."""
+        with self._read() as conn:
+            check_space(conn, self._tenant, quota, size)
 
     def get_scene(self, scene_id: str) -> SceneRecord:
         with self._read() as conn:
-            row = conn.execute(select(scenes).where(scenes.c.id == scene_id)).one_or_none()
+            query = self._scenes().where(scenes.c.id == scene_id)
+            row = conn.execute(query).one_or_none()
         if row is None:
             raise UnknownSceneError(scene_id)
         return scene_of(row)
 
     def list_scenes(self, *, limit: int = 100, offset: int = 0) -> Scenes:
         """Newest first."""
-        query = select(scenes).order_by(scenes.c.created.desc(), scenes.c.id)
+        query = self._scenes().order_by(scenes.c.created.desc(), scenes.c.id)
         with self._read() as conn:
             return [scene_of(row) for row in conn.execute(query.limit(limit).offset(offset))]
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with _database_errors(), self._engine.begin() as conn:
-            yield conn
+    def _scenes(self) -> Select[Any]:
+        query = select(scenes)
+        return query if self._sees is None else query.where(scenes.c.tenant == self._sees)
 
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with _database_errors(), self._writer.begin() as conn:
-            yield conn
+    # What all processes count together.
+
+    def count(self, name: str, label: str = "") -> None:
+        """One more of it, such as a refusal of the sandbox and its reason."""
+        table = counters.c
+        here = (table.name == name, table.label == label)
+        more = update(counters).where(*here).values(value=table.value + 1)
+        first = insert(counters).values(name=name, label=label, value=1)
+        with self._write() as conn:
+            if conn.execute(more).rowcount:
+                return
+        try:
+            with self._write() as conn:
+                conn.execute(first)
+        except IntegrityError:
+            # Another process counted the first one after we looked.
+            with self._write() as conn:
+                conn.execute(more)
+
+    def counters(self) -> dict[tuple[str, str], int]:
+        """Values by name and label."""
+        query = select(counters).order_by(counters.c.name, counters.c.label)
+        with self._read() as conn:
+            return {(row.name, row.label): int(row.value) for row in conn.execute(query)}
 
 
 def _judgement(job_id: str, row: int, col: int) -> Delete:
     table = judgements.c
     return judgements.delete().where(table.job_id == job_id, table.row == row, table.col == col)
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise ServiceError(
-            f"The job database did not answer: {error.orig}. Check that "
-            "GEOANOMALY_DATABASE_URL (or the data folder) is right, reachable and writable."
-        ) from error

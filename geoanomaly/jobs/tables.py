@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -26,12 +27,21 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    insert,
+    inspect,
+    select,
     text,
 )
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.schema import CreateColumn
+
+from geoanomaly.errors import ServiceError
 
 BUSY_SECONDS = 30.0
 SCHEMA_LOCK = 0x67656F61  # "geoa": any fixed number, the same in every process
+
+# Grows with every change of the tables below; see `bring_up_to_date`.
+SCHEMA = 2
 
 metadata = MetaData()
 
@@ -60,7 +70,14 @@ jobs = Table(
     Column("lease_until", Double),
     # When the broker was last asked to deliver the job.
     Column("rung", Double, nullable=False),
+    # Whose job it is; `owner` is the worker that holds its lease. "" where nobody needs a key.
+    Column("tenant", String(64), nullable=False, server_default=""),
+    # Its price, and the size of what it published: what quotas and metrics count.
+    Column("pixels", BigInteger, nullable=False, server_default="0"),
+    Column("tiles", Integer, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
     Index("jobs_by_status", "status", "seq"),
+    Index("jobs_by_tenant", "tenant", "seq"),
 )
 
 transitions = Table(
@@ -102,6 +119,9 @@ scenes = Table(
     Column("footprint", JSON(none_as_null=True)),
     Column("sha256", String(64), nullable=False),
     Column("created", Double, nullable=False),
+    Column("tenant", String(64), nullable=False, server_default=""),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Index("scenes_by_tenant", "tenant", "created"),
 )
 
 judgements = Table(
@@ -116,17 +136,86 @@ judgements = Table(
     Column("at", Double, nullable=False),
 )
 
+# Who may ask. The key itself is nowhere: its SHA-256 is enough to know it again.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("revoked", Double),
+)
+
+# Who is signed in to the pages, by the SHA-256 of the cookie.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("key_id", String(16), ForeignKey("api_keys.id"), nullable=False),
+    Column("expires", Double, nullable=False),
+)
+
+# What processes count together, such as refusals of the sandbox by their reason.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("label", String(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
 
 def open_database(address: str) -> Engine:
     """An engine with every table in place; safe when several processes start at once."""
     url = _with_driver(make_url(address))
     engine = _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_server(url)
-    with engine.execution_options(immediate=True).begin() as conn:
-        if conn.dialect.name == "postgresql":
-            # CREATE TABLE IF NOT EXISTS still collides in PostgreSQL's own catalogue.
-            conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
-        metadata.create_all(conn)
+    try:
+        with engine.execution_options(immediate=True).begin() as conn:
+            if conn.dialect.name == "postgresql":
+                # CREATE TABLE IF NOT EXISTS still collides in PostgreSQL's own catalogue.
+                conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
+            bring_up_to_date(conn)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
+
+
+def bring_up_to_date(conn: Connection) -> None:
+    """Add what a database of an earlier version lacks; ServiceError for one of a later version.
+
+    New columns have a default, so nothing that is there has to be rewritten.
+    """
+    found = inspect(conn)
+    before = {name: found.get_columns(name) for name in found.get_table_names()}
+    version = conn.scalar(select(schema_version.c.version)) if "schema_version" in before else None
+    if version is not None and version > SCHEMA:
+        raise ServiceError(
+            f"The job database has version {version} of the schema, this program knows {SCHEMA}: "
+            "a newer geoanomaly has opened it. Install that version, or restore the backup that "
+            "was made before its first start."
+        )
+    metadata.create_all(conn)
+    for table in metadata.sorted_tables:
+        if table.name in before:
+            _complete(conn, table, {column["name"] for column in before[table.name]})
+    if version != SCHEMA:
+        conn.execute(schema_version.delete())
+        conn.execute(insert(schema_version).values(version=SCHEMA))
+
+
+def _complete(conn: Connection, table: Table, columns: set[str]) -> None:
+    for column in table.columns:
+        if column.name not in columns:
+            definition = CreateColumn(column).compile(dialect=conn.dialect)
+            conn.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")
+    for index in table.indexes:
+        index.create(conn, checkfirst=True)
 
 
 def _with_driver(url: URL) -> URL:

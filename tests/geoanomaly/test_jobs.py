@@ -19,7 +19,7 @@ from shapely.geometry import box
 from geoanomaly.errors import LeaseLostError, ServiceError, UnknownJobError, UnknownSceneError
 from geoanomaly.jobs import JobStore, Lease, SceneRecord, Verdict
 from geoanomaly.jobs.states import LEGAL, check_move
-from geoanomaly.types import AOI, JobSpec, JobStatus, Process, Progress, Scene
+from geoanomaly.types import AOI, JobSpec, JobStatus, Price, Process, Progress, Scene
 from tests.services import ROOT, postgres  # noqa: F401
 
 SPEC = JobSpec(Process.DETECT_ANOMALY, (Scene("after.tif"),))
@@ -126,7 +126,9 @@ def test_list_by_what_was_asked_and_by_what_changed(store: JobStore, clock: Cloc
 
 
 def test_the_log_has_what_happened_and_no_counting(store: JobStore, clock: Clock) -> None:
-    job = store.create(SPEC, notes=["after.tif: 4 bands, taken as generic."])
+    job = store.create(
+        SPEC, price=Price(1, 1, (1, 1), "generic", ("after.tif: 4 bands, taken as generic.",))
+    )
     clock.now += 1
     lease = claim(store, job.id, "host:77")
     said = [

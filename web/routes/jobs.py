@@ -76,7 +76,7 @@ def retry(request: Request, response: Response, parts: Parts, job_id: str) -> di
     """The same request once more, as a new job: checked again, since its scenes may be gone."""
     spec = parts.store.get(job_id).spec
     price = parts.check(spec, parts.settings)
-    again = parts.store.create(spec, notes=price.notes)
+    again = parts.store.create(spec, price=price)
     parts.ring(again.id, parts.settings)
     response.headers["Location"] = address(request, "job", job_id=again.id)
     return accepted_document(request, again, price)
