@@ -6,12 +6,14 @@ judgements go with the anomalies.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ from geoanomaly.pictures import Backdrop
 from geoanomaly.places import Places
 from geoanomaly.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
 from geoanomaly.regions import Hot, Region, centre, outlines
+from geoanomaly.types import Progress, Report, silent
 from tiling.cog import write_cog
 from tiling.grid import TileGrid
 from tiling.types import Tile
@@ -38,11 +41,12 @@ if TYPE_CHECKING:
     import geopandas
 
 RASTERS = (HEATMAP, MASK)
+KML = "anomalies.kml"
 VECTORS = (
     "anomalies.gpkg",
     "anomalies.geojson",
     "anomalies.parquet",
-    "anomalies.kml",
+    KML,
     "anomalies.csv",
 )
 PICTURE, MAP, EVERYTHING = "map.png", "map.html", "everything.zip"
@@ -57,7 +61,8 @@ class Source:
     """What is exported.
 
     threshold: in surprise; crs: of what is written, None = the heatmap's own.
-    companions: files that go into the archive as they are.
+    ready: files of `NAMES` that the run published just so. companions: files that go into
+        the archive as they are.
     basis, doubts: our own words on what the values rest on. dates: of the scenes.
     """
 
@@ -68,6 +73,7 @@ class Source:
     backdrops: Sequence[Backdrop]
     threshold: float
     crs: str | None = None
+    ready: Mapping[str, Path] = field(default_factory=dict)
     companions: Sequence[Path] = ()
     basis: str = ""
     doubts: Sequence[str] = ()
@@ -90,11 +96,18 @@ def known_crs(text: str | None) -> str | None:
     return text.strip()
 
 
-def write(source: Source, name: str, folder: Path) -> Path:
-    """Write one of `NAMES` into a folder."""
+def write(source: Source, name: str, folder: Path, report: Report = silent) -> Path:
+    """Write one of `NAMES` into a folder; ParameterError where it needs a CRS and there is none.
+
+    report: told how far it is, between tiles and files; it may raise to stop.
+    """
+    if source.hot.crs is None:
+        _refuse_places(source, name)
     target = folder / name
-    if name in RASTERS:
-        _write_raster(source, target)
+    if name in source.ready:
+        _take_over(source.ready[name], target)
+    elif name in RASTERS:
+        _write_raster(source, target, report)
     elif name in VECTORS:
         _write_vector(anomaly_frame(source), target)
     elif name == PICTURE:
@@ -104,20 +117,41 @@ def write(source: Source, name: str, folder: Path) -> Path:
     elif name == MAP:
         _write_map(source, target)
     else:
-        _write_everything(source, target)
+        _write_everything(source, target, report)
     return target
+
+
+def _refuse_places(source: Source, name: str) -> None:
+    if source.crs is not None:
+        raise ParameterError(
+            "The heatmap has no CRS, so it cannot be put into another. Leave out crs.",
+            field="crs",
+        )
+    if name == KML:
+        raise ParameterError(
+            "The heatmap has no CRS, and KML knows nothing but longitude and latitude. "
+            "anomalies.gpkg and anomalies.geojson have the outlines in pixels.",
+            field="name",
+        )
+
+
+def _take_over(published: Path, target: Path) -> None:
+    try:
+        os.link(published, target)  # nothing is copied where both are on one disk
+    except OSError:
+        shutil.copyfile(published, target)
 
 
 # Rasters
 
 
-def _write_raster(source: Source, target: Path) -> None:
+def _write_raster(source: Source, target: Path, report: Report) -> None:
     mask = target.name == MASK
     tags = {"GEOANOMALY_THRESHOLD": f"{source.threshold:.6f}"}
     profile = mask_profile(tags) if mask else heatmap_profile(tags)
     with _opened(source) as raster:
         grid = TileGrid(GeoBox(raster.shape, raster.transform, raster.crs), 1024, 0)
-        write_cog(target, grid.geobox, profile, _cores(raster, grid, source.threshold, mask))
+        write_cog(target, grid.geobox, profile, _cores(raster, grid, source, mask, report))
 
 
 @contextmanager
@@ -127,27 +161,22 @@ def _opened(source: Source) -> Iterator[Any]:
         if source.crs is None:
             yield raster
             return
-        _require_place(raster.crs)
         with WarpedVRT(
             raster, crs=source.crs, resampling=Resampling.nearest, nodata=np.nan
         ) as warped:
             yield warped
 
 
-def _require_place(crs: Any) -> None:
-    if not crs:
-        raise ParameterError(
-            "The heatmap has no CRS, so it cannot be put into another.", field="crs"
-        )
-
-
 def _cores(
-    raster: Any, grid: TileGrid, threshold: float, mask: bool
+    raster: Any, grid: TileGrid, source: Source, mask: bool, report: Report
 ) -> Iterator[tuple[Tile, NDArray[Any]]]:
-    for tile in grid:
+    for number, tile in enumerate(grid):
+        # What follows the last tile, overviews and compression, takes about as long.
+        report(Progress(MASK if mask else HEATMAP, 50 * number / len(grid), "tiles"))
         rows, cols = tile.core
         core = raster.read(1, window=rasterio.windows.Window.from_slices(rows, cols))
-        yield tile, above(core, threshold) if mask else core
+        yield tile, above(core, source.threshold) if mask else core
+    report(Progress(MASK if mask else HEATMAP, 50, "compressing"))
 
 
 # Vectors
@@ -181,10 +210,7 @@ def anomaly_frame(source: Source) -> geopandas.GeoDataFrame:
         geometry=natives,
         crs=hot.crs and hot.crs.to_wkt(),
     )
-    if source.crs is None:
-        return frame
-    _require_place(hot.crs)
-    return frame.to_crs(source.crs)
+    return frame if source.crs is None else frame.to_crs(source.crs)
 
 
 def _write_vector(frame: geopandas.GeoDataFrame, target: Path) -> None:
@@ -229,15 +255,27 @@ def _write_map(source: Source, target: Path) -> None:
     target.write_text(text)
 
 
-def _write_everything(source: Source, target: Path) -> None:
+def _write_everything(source: Source, target: Path, report: Report) -> None:
+    names = [each for each in NAMES if each != EVERYTHING]
+    if source.hot.crs is None:
+        names.remove(KML)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in NAMES:
-            if name == EVERYTHING or (name == "anomalies.kml" and source.hot.crs is None):
-                continue
-            path = write(source, name, target.parent)
+        for number, name in enumerate(names):
+            part = _part(report, number, len(names))
+            part(Progress(name, 0))
+            path = write(source, name, target.parent, part)
             # Rasters and pictures are packed already.
             packed = path.suffix in (".tif", ".png", ".gpkg", ".parquet")
             archive.write(path, name, zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED)
             path.unlink()
         for path in source.companions:
             archive.write(path, path.name)
+
+
+def _part(report: Report, number: int, parts: int) -> Report:
+    """One part's progress as a share of the whole."""
+
+    def told(progress: Progress) -> None:
+        report(replace(progress, percent=(100 * number + progress.percent) / parts))
+
+    return told

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         return self.data_dir / "scenes"
 
     @property
+    def exports_dir(self) -> Path:
+        """Exports that were made lately; all of it may be deleted at any time."""
+        return self.data_dir / "exports"
+
+    @property
     def models_dir(self) -> Path:
         """One folder a model. Tenants have their own, so that no name meets another's."""
         if self.tenant:

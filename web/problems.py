@@ -24,6 +24,8 @@ from geoanomaly import errors
 
 log = logging.getLogger(__name__)
 
+FAILED = "The service failed; its log has the reason."
+
 OGC = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
 
 
@@ -123,7 +125,7 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
 def _unexpected(_: Request, error: Exception) -> JSONResponse:
     # The reason is in the log, not in the answer: it may name files and addresses.
     del error
-    return problem(500, "Unexpected error", "The service failed; its log has the reason.")
+    return problem(500, "Unexpected error", FAILED)
 
 
 def add_problem_handlers(app: FastAPI) -> None:

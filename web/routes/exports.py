@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 
-from geoanomaly.types import Job
-from web.layers import Layer, layer_path, styles
+from geoanomaly.errors import InputError
+from web.exports import Order, follow
 from web.links import media_type
-from web.problems import UnknownFileError
-from web.results import Result
+from web.problems import FAILED
 from web.routes.results import Surprise, result
-from web.service import Parts, Service
+from web.service import Parts
 
-if TYPE_CHECKING:
-    from geoanomaly.exports import Source
-    from geoanomaly.pictures import Backdrop
+log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["exports"])
 
@@ -31,59 +30,58 @@ Name = Literal[
     "anomalies.kml", "anomalies.csv", "map.png", "map.html", "everything.zip",
 ]  # fmt: skip
 Crs = Annotated[str | None, Query(max_length=20, description="EPSG:... of what is written.")]
-COMPANIONS = ("heatmap.qml", "item.json", "run.json")
 
 
-@router.get("/jobs/{job_id}/exports/{name}", response_class=FileResponse)
-def export(
+def order(
     parts: Parts, job_id: str, name: Name, surprise: Surprise = None, crs: Crs = None
-) -> FileResponse:
-    """One file at a threshold (without it, the run's) and in a CRS (without it, the heatmap's)."""
+) -> Order:
     # Imported when first needed: it takes geopandas along.
-    from geoanomaly import exports
+    from geoanomaly.exports import known_crs
 
     found = result(parts, job_id)
     threshold = found.threshold if surprise is None else surprise
-    source = _source(parts, found, threshold, exports.known_crs(crs))
-    folder = tempfile.mkdtemp(prefix="geoanomaly-export-")
-    tidy = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    return Order(parts, found, name, threshold, known_crs(crs))
+
+
+Ordered = Annotated[Order, Depends(order)]
+
+
+@router.get("/jobs/{job_id}/exports/{name}", response_class=FileResponse)
+async def export(request: Request, order: Ordered) -> Response:
+    """One file at a threshold (without it, the run's) and in a CRS (without it, the heatmap's)."""
+    path = await run_in_threadpool(lambda: order.path)
+    async with aclosing(follow(order, path)) as steps:
+        async for _ in steps:
+            if await request.is_disconnected():
+                return Response(status_code=204)  # which nobody hears
+    return FileResponse(path, media_type=media_type(order.name), filename=order.name)
+
+
+@router.get("/jobs/{job_id}/exports/{name}/progress", response_class=EventSourceResponse)
+async def progress(order: Ordered) -> EventSourceResponse:
+    """Make the file, and tell how far it is until it can be fetched; who hangs up stops it.
+
+    Events: `progress` (stage, percent), then `done`, or `problem` with its detail.
+    """
+    path = await run_in_threadpool(lambda: order.path)
+    # nginx would hold events back to fill a buffer.
+    headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+    return EventSourceResponse(_told(order, path), ping=15, headers=headers)
+
+
+async def _told(order: Order, path: Path) -> AsyncIterator[ServerSentEvent]:
     try:
-        path = exports.write(source, name, Path(folder))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return FileResponse(path, media_type=media_type(name), filename=name, background=tidy)
+        async with aclosing(follow(order, path)) as steps:
+            async for step in steps:
+                yield _event("progress", stage=step.stage, percent=round(step.percent))
+    except InputError as error:
+        yield _event("problem", detail=str(error), field=error.field)
+    except Exception as error:
+        log.exception("%s could not be made", order.name, exc_info=error)
+        yield _event("problem", detail=FAILED)
+    else:
+        yield _event("done")
 
 
-def _source(parts: Service, found: Result, threshold: float, crs: str | None) -> Source:
-    from geoanomaly.exports import Source
-
-    job, report = found.job, found.report
-    return Source(
-        heatmap=found.heatmap,
-        hot=found.hot,
-        regions=found.regions(threshold),
-        judgements={each.key: each for each in parts.store.judgements(job.id)},
-        backdrops=tuple(_backdrops(parts, job)),
-        threshold=max(threshold, found.hot.floor),
-        crs=crs,
-        companions=tuple(path for name in COMPANIONS if (path := parts.output(job, name))),
-        basis=report.get("model", {}).get("calibration_kind", ""),
-        doubts=tuple(report.get("comparability", {}).get("reasons", ())),
-        dates=tuple(scene.date for scene in job.spec.scenes if scene.date),
-    )
-
-
-def _backdrops(parts: Service, job: Job) -> Iterator[Backdrop]:
-    """The scenes that are still there, in their default colours."""
-    from geoanomaly.pictures import Backdrop
-
-    for layer, title in ((Layer.BEFORE, "Before"), (Layer.AFTER, "After")):
-        if layer is Layer.BEFORE and job.spec.before is None:
-            continue
-        try:
-            path = layer_path(parts, job, layer)
-        except UnknownFileError:
-            continue
-        style = styles(job, layer, path)[0]
-        yield Backdrop(title if job.spec.before else "Scene", path, style.bands, style.stretch)
+def _event(name: str, **values: object) -> ServerSentEvent:
+    return ServerSentEvent(json.dumps(values), event=name)

@@ -1,8 +1,9 @@
 // What can be taken away, at the threshold that is shown and in the CRS that is chosen.
 
-import { JOB } from "./ask.js";
-import { $, make } from "./page.js";
+import { ask, JOB } from "./ask.js";
+import { $, make, trouble } from "./page.js";
 
+const PATIENCE = 400;
 const FILES = [
   ["everything.zip", "Everything", "all files below, with the QGIS style and the run's report"],
   ["heatmap.tif", "Heatmap", "GeoTIFF (COG), surprise"],
@@ -26,6 +27,7 @@ export function fillTake(view, threshold) {
     ([name, title, what]) => {
       const link = make("a", { href: `${JOB}/exports/${name}`, download: name, text: what });
       link.dataset.name = name;
+      link.addEventListener("click", (event) => take(event, link));
       return make("li", {}, make("b", { text: title }), link);
     },
   );
@@ -57,6 +59,55 @@ export function fillTake(view, threshold) {
   links.push(make("li", {}, make("b"), alone));
   $("take-sheet").replaceChildren(choice, make("ul", { class: "files" }, ...links));
   if (view.placed) $("take-sheet").append(...services());
+}
+
+/** The service makes the file first, and tells how far it is; hanging up stops it. */
+function take(event, link) {
+  // The click at the end, and one with a key that opens it elsewhere, are the browser's.
+  if (!event.isTrusted || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  if (link.hasAttribute("aria-busy")) return;
+  const { href } = link;
+  const address = href.replace(/(\?|$)/, "/progress$1");
+  const bar = make("progress", { max: 100, "aria-label": `Progress of ${link.dataset.name}` });
+  const stage = make("small", { role: "status" });
+  const stop = make("button", { type: "button", class: "quiet", text: "Cancel" });
+  const box = make("div", { class: "making" }, bar, stage, stop);
+  // What is there at once needs no bar.
+  const shown = setTimeout(() => link.after(box), PATIENCE);
+  link.setAttribute("aria-busy", "true");
+  const told = new EventSource(address);
+  const end = () => {
+    told.close();
+    clearTimeout(shown);
+    box.remove();
+    link.removeAttribute("aria-busy");
+  };
+  stop.addEventListener("click", () => {
+    end();
+    link.focus();
+  });
+  told.addEventListener("progress", ({ data }) => {
+    const { stage: name, percent } = JSON.parse(data);
+    bar.value = percent;
+    stage.textContent = name === "waiting" ? "waiting for other exports" : `${percent} %, ${name}`;
+  });
+  told.addEventListener("problem", ({ data }) => {
+    end();
+    trouble(new Error(JSON.parse(data).detail));
+  });
+  told.addEventListener("done", () => {
+    end();
+    const taken = make("a", { href, download: link.dataset.name });
+    taken.click();
+  });
+  told.addEventListener("error", () => {
+    // While it connects again by itself, the file is made anew.
+    if (told.readyState !== EventSource.CLOSED) return;
+    end();
+    // A stream that is refused does not say why.
+    ask(address).catch(trouble);
+  });
 }
 
 function services() {
