@@ -57,6 +57,13 @@ def read_sent_area(path: Path, name: str) -> AreaFile:
     raise AreaError(f"{name} is none of the formats that are read here. {FORMATS}", field="file")
 
 
+def looks_like_vectors(path: Path) -> bool:
+    """Would `read_sent_area` try one of its formats?"""
+    with path.open("rb") as file:
+        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return head.startswith((b"SQLite format 3\0", b"PK\3\4", b"{", b"<"))
+
+
 def _read_geojson(text: bytes, name: str) -> AreaFile:
     try:
         data: Any = json.loads(text)

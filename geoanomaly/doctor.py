@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from geoanomaly import __version__
+from geoanomaly.sandbox import guards
 from geoanomaly.settings import Settings
 
 
@@ -41,6 +42,7 @@ def examine() -> list[Finding]:
         ),
         *_compute(),
         *_storage(Settings()),
+        _sandbox(),
         _assets(),
         _optional("psycopg", "PostgreSQL as job database", "pip install 'geoanomaly[postgres]'"),
     ]
@@ -68,6 +70,14 @@ def _storage(settings: Settings) -> Iterator[Finding]:
     yield Finding("database", settings.database)
     yield Finding("broker", settings.broker_url or "embedded Valkey")
     yield Finding("cluster", settings.dask_scheduler or "none: Dask threads of each worker")
+
+
+def _sandbox() -> Finding:
+    lacks = guards.missing()
+    text = "; ".join(guards.active())
+    if lacks:
+        text += f". This kernel has no {' and no '.join(lacks)}: run the service in a container"
+    return Finding("raster sandbox", text, good=not lacks, optional=True)
 
 
 def _assets() -> Finding:

@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         200 * 2**30, description="Bytes of scenes and results that are kept for an owner."
     )
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
+    raster_drivers: tuple[str, ...] = Field(
+        ("GTiff", "JP2OpenJPEG"), description="Of GDAL, that may open a raster sent to us."
+    )
+    sandbox_mib: int = Field(
+        448, ge=128, description="Memory that the reading of one such raster may take."
+    )
     lease_seconds: float = Field(
         30.0, description="A worker that is silent for so long has lost its job."
     )
@@ -88,6 +94,11 @@ class Settings(BaseSettings):
     def exports_dir(self) -> Path:
         """Exports that were made lately; all of it may be deleted at any time."""
         return self.data_dir / "exports"
+
+    @property
+    def taken_dir(self) -> Path:
+        """Clean copies of scenes that requests named by path or address."""
+        return self.data_dir / "taken"
 
     @property
     def models_dir(self) -> Path:

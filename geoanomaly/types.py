@@ -45,6 +45,7 @@ class Scene:
     date: ISO 8601 date of acquisition, when known.
     title: what to call it on a map; never used to open anything.
     mask: what to leave out of it: a raster or polygons, see `geoanomaly.masks`.
+    origin: path or URL that the request named, where `href` is the service's own copy of it.
     """
 
     href: str
@@ -52,6 +53,7 @@ class Scene:
     date: str | None = None
     title: str | None = None
     mask: Scene | None = None
+    origin: str | None = None
 
     @property
     def label(self) -> str:

@@ -16,14 +16,17 @@ from geoanomaly.inputs import FIELDS, MASK_FIELDS
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.sensors import sensor_named
 from geoanomaly.settings import Settings
+from geoanomaly.taken import local_mask, local_scene
 from geoanomaly.types import AOI, JobSpec, Process, Scene
 from web.descriptions import input_names
-from web.hrefs import allowed_path
 
 WGS84 = "EPSG:4326"
 
 Find = Callable[[str], SceneRecord]
 """A scene by id, or UnknownSceneError."""
+
+Local = Callable[..., Scene]
+"""`local_scene` or `local_mask`."""
 
 
 def job_spec(
@@ -76,7 +79,9 @@ def inputs_of(spec: JobSpec, scenes_dir: Path) -> dict[str, Any]:
 
 
 def _named(scene: Scene, scenes_dir: Path) -> str | dict[str, str]:
-    """An upload by its id, which is the name of its file; any other scene by its path."""
+    """An upload by its id, which is the name of its file; any other scene as it was named."""
+    if scene.origin is not None:
+        return {"href": scene.origin}
     path = Path(scene.href)
     return path.stem if path.parent == scenes_dir else {"href": scene.href}
 
@@ -111,7 +116,7 @@ def _scenes(
     for field, mask_field in zip(FIELDS[process], MASK_FIELDS[process], strict=True):
         scene = _scene(values.get(field), field, settings, find)
         if mask_field in values:
-            mask = _scene(values[mask_field], mask_field, settings, find)
+            mask = _scene(values[mask_field], mask_field, settings, find, local_mask)
             scene = replace(scene, mask=mask)
         scenes.append(scene)
     return tuple(scenes)
@@ -123,12 +128,13 @@ def _history(values: Mapping[str, Any]) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _scene(value: Any, field: str, settings: Settings, find: Find) -> Scene:
+def _scene(
+    value: Any, field: str, settings: Settings, find: Find, local: Local = local_scene
+) -> Scene:
     if value is None:
         raise SceneError(f"{field!r} is missing: give a scene id or an href.", field=field)
     if isinstance(value, dict) and isinstance(value.get("href"), str):
-        path = allowed_path(value["href"], settings.scene_roots, field=field)
-        return Scene(href=str(path), title=path.name)
+        return local(value["href"], settings, field=field)
     if not isinstance(value, str):
         raise SceneError(
             f'{field!r} must be a scene id ("abc123") or {{"href": "/path/scene.tif"}}.',

@@ -14,10 +14,10 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from geoanomaly.errors import GeoanomalyError, InputError
+from geoanomaly.roots import is_inside
 from geoanomaly.scenes import inspect
 from geoanomaly.sensors import display_bands
 from geoanomaly.types import Job, Process, Scene
-from web.hrefs import is_inside
 from web.problems import UnknownFileError
 from web.service import Service
 
@@ -78,11 +78,11 @@ def layer_scene(job: Job, layer: Layer) -> Scene | None:
 
 
 def _scene_path(parts: Service, scene: Scene | None) -> Path | None:
-    """Checked again when drawn: the roots may be fewer now than when the job was accepted."""
+    """Only what the sandbox wrote is ever drawn."""
     if scene is None:
         return None
     path = Path(scene.href)
-    roots = (parts.settings.scenes_dir, *parts.settings.scene_roots)
+    roots = (parts.settings.scenes_dir, parts.settings.taken_dir)
     return path if is_inside(path, roots) and path.is_file() else None
 
 

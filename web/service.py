@@ -42,7 +42,7 @@ class Service:
 
 def check_spec(spec: JobSpec, settings: Settings) -> Price:
     # Imported when first needed: it opens rasters, and the pages do not.
-    from geoanomaly.intake import check
+    from geoanomaly.taken import check
 
     return check(spec, settings)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import uvicorn
 from rasterio.transform import from_origin
 
 from geoanomaly.jobs import JobStore
+from geoanomaly.roots import is_inside
 from geoanomaly.settings import Settings
+from geoanomaly.taken import copy_of
 from geoanomaly.types import Job, JobSpec, Price, Process, Progress, Scene
 from web.app import create_app
 
@@ -110,8 +113,19 @@ class Backend:
     def accept(self, **changes: Any) -> Job:
         before, after = self.pair()
         scenes = (Scene(str(before), title="Before"), Scene(str(after), title="After"))
-        values: dict[str, Any] = {"process": Process.DETECT_CHANGE, "scenes": scenes}
-        return self.store.create(JobSpec(**{**values, **changes}))
+        values: dict[str, Any] = {"process": Process.DETECT_CHANGE, "scenes": scenes} | changes
+        values["scenes"] = tuple(map(self._taken, values["scenes"]))
+        return self.store.create(JobSpec(**values))
+
+    def _taken(self, scene: Scene) -> Scene:
+        """As a worker leaves a scene of the archive: with a copy that is the service's own."""
+        path = Path(scene.href)
+        if not path.is_file() or not is_inside(path, self.settings.scene_roots):
+            return scene
+        copy = copy_of(path, self.settings)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
+        return replace(scene, href=str(copy), origin=str(path))
 
     def finish(self, job: Job, *, crs: str | None = CRS) -> Job:
         lease = self.store.claim(job.id, "test", 60, 3)

@@ -31,8 +31,8 @@ def test_a_history_is_one_scene_or_a_list(tmp_path: Path) -> None:
         return job_spec(Process.DETECT_CHANGE, inputs, settings, unknown).history
 
     assert history() == ()
-    assert [scene.href for scene in history(pair["before"])] == [str(before)]
-    assert [scene.href for scene in history([pair["before"]] * 2)] == [str(before)] * 2
+    assert [scene.origin for scene in history(pair["before"])] == [str(before)]
+    assert [scene.origin for scene in history([pair["before"]] * 2)] == [str(before)] * 2
     with pytest.raises(SceneError) as caught:
         history([pair["before"], 3])
     assert caught.value.field == "history"

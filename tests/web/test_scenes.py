@@ -12,10 +12,12 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rio_cogeo.cogeo import cog_validate
 
+from geoanomaly import cleaning
 from geoanomaly import ingest as module
 from geoanomaly.errors import SceneError
 from geoanomaly.ingest import ingest
 from geoanomaly.settings import Settings
+from tests.hostile.unguarded import Unguarded
 from tests.web.backend import CRS, Backend, ground, write_raster
 from tests.web.test_problems import assert_problem
 
@@ -211,7 +213,7 @@ def test_tags_that_name_other_files_are_dropped(tmp_path: Path, settings: Settin
         (
             {"count": 1, "width": 30_000, "height": 30_000, "dtype": "uint8",
              "blockxsize": 29_984, "blockysize": 29_984},
-            "One block",
+            "one block",
         ),
     ],
 )  # fmt: skip
@@ -226,7 +228,7 @@ def test_a_bomb_is_refused_from_its_header(
     with pytest.raises(SceneError, match=words) as caught:
         ingest(path, settings, title="bomb.tif")
     assert caught.value.field == "file"
-    assert list(settings.scenes_dir.iterdir()) == []
+    assert not settings.scenes_dir.exists()
 
 
 def test_nothing_is_left_when_the_disk_lies(
@@ -234,12 +236,14 @@ def test_nothing_is_left_when_the_disk_lies(
 ) -> None:
     path = write_raster(tmp_path / "in.tif", ground(1, 2))
 
-    def torn(plain: Path, partial: Path, _: int) -> None:
-        data = rasterio.open(plain).read()
+    def torn(plain: Path, clean: Path) -> None:
+        with rasterio.open(plain) as source:
+            data = source.read()
         data[0, 3, 3] += 1
-        write_raster(partial, data)
+        write_raster(clean, data)
 
-    monkeypatch.setattr(module, "_to_cog", torn)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(cleaning, "_to_cog", torn)
+    monkeypatch.setattr(module, "sandbox", Unguarded)
+    with pytest.raises(OSError, match="what was written"):
         ingest(path, settings, title="in.tif")
     assert list(settings.scenes_dir.iterdir()) == []

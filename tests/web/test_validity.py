@@ -35,7 +35,7 @@ def test_masks_are_named_as_scenes_are(backend: Backend) -> None:
     job = accepted(backend, mask={"href": str(path)}, before_mask=uploaded)
     before, after = (scene.mask for scene in job.spec.scenes)
     assert after is not None
-    assert after.href == str(path)
+    assert after.origin == str(path)
     assert before is not None
     assert before.label == "b_SCL.tif", "the name tells that it is a classification"
     single = accepted(backend, "detect-anomaly", mask=uploaded).spec.scenes[0]

@@ -1,0 +1,172 @@
+"""Scenes that a request names by path or address: jobs read clean copies of them.
+
+A copy's name is made of the file's path, size and time of change, so that it is known
+before the copy is there, and a second job finds the first one's. The request is priced
+in the sandbox while a copy is missing; the worker then takes in what it needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shapely.geometry import mapping
+
+from geoanomaly.area_files import looks_like_vectors, read_sent_area
+from geoanomaly.errors import SceneError
+from geoanomaly.ingest import described, take_in
+from geoanomaly.inputs import FIELDS, MASK_FIELDS
+from geoanomaly.intake import check as check_spec
+from geoanomaly.roots import allowed_path
+from geoanomaly.sandbox.supervisor import Limits, sandbox
+from geoanomaly.settings import Settings
+from geoanomaly.types import JobSpec, Price, Process, Progress, Report, RunResult, Scene
+from tiling.cog import publish
+
+CHECK_SECONDS, CHECK_CPU = 60.0, 30
+"""For a scene with no valid pixel, which has to be read from end to end."""
+
+
+def local_scene(href: str, settings: Settings, *, field: str) -> Scene:
+    """The scene behind a path of a request; SceneError unless it lies in the roots."""
+    path = allowed_path(href, settings.scene_roots, field=field)
+    return Scene(str(copy_of(path, settings)), title=path.name, origin=str(path))
+
+
+def local_mask(href: str, settings: Settings, *, field: str) -> Scene:
+    """As `local_scene`, or polygons, which are small and taken in at once."""
+    raster = local_scene(href, settings, field=field)
+    path = Path(str(raster.origin))
+    if not looks_like_vectors(path):
+        return raster
+    copy = copy_of(path, settings).with_suffix(".geojson")
+    if not copy.is_file():
+        _write_polygons(path, copy)
+    return replace(raster, href=str(copy))
+
+
+def _write_polygons(path: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".upload-") as folder:
+        # A copy in a folder of its own: GDAL finds no other file beside it.
+        sent = Path(shutil.copyfile(path, Path(folder) / "sent"))
+        found = read_sent_area(sent, path.name)
+        clean = Path(folder) / "clean.geojson"
+        clean.write_text(json.dumps(mapping(found.area.geometry)))
+        publish(clean, copy)
+
+
+def copy_of(path: Path, settings: Settings) -> Path:
+    """Where the clean copy of a raster is, or will be."""
+    found = path.stat()
+    words = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}"
+    return settings.taken_dir / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.tif"
+
+
+def check(spec: JobSpec, settings: Settings) -> Price:
+    """`intake.check`, in the sandbox as long as a scene has not been taken in."""
+    waiting = list(_waiting(spec))
+    if not waiting:
+        return check_spec(spec, settings)
+    raws = [_still_allowed(scene, settings, field) for field, scene in waiting]
+    kept = {"data_dir", "max_pixels", "tenant", "tile_size"}
+    arguments = {
+        "spec": _from_origins(spec).to_json(),
+        "settings": settings.model_dump(mode="json", include=kept),
+        "rasters": [
+            described(raw, settings, name=scene.label, field=field)
+            for raw, (field, scene) in zip(raws, waiting, strict=True)
+        ],
+    }
+    limits = Limits(
+        cpu=CHECK_CPU,
+        seconds=CHECK_SECONDS,
+        readable=[*raws, settings.scenes_dir, settings.taken_dir, settings.models_dir],
+    )
+    field, scene = waiting[0]
+    found = sandbox(settings).call("check", arguments, limits, name=scene.label, field=field)
+    return _price(found.value)
+
+
+def _price(said: dict[str, Any]) -> Price:
+    """JSON knows no tuples."""
+    return Price(**{**said, "shape": tuple(said["shape"]), "notes": tuple(said["notes"])})
+
+
+Run = Callable[..., RunResult]
+"""`geoanomaly.pipeline.run`."""
+
+
+def taking_in(run: Run) -> Run:
+    """The same, that first takes in what the job names and nobody has taken in yet."""
+
+    def prepared(
+        spec: JobSpec, *, out: Path, scratch: Path, settings: Settings, report: Report
+    ) -> RunResult:
+        take_in_all(spec, settings, report)
+        return run(spec, out=out, scratch=scratch, settings=settings, report=report)
+
+    return prepared
+
+
+def take_in_all(spec: JobSpec, settings: Settings, report: Report) -> None:
+    """Make the copies that are missing; `report` may raise to stop."""
+    for field, scene in _waiting(spec):
+
+        def share(done: float, scene: Scene = scene) -> None:
+            report(Progress("taking in", 0, f"{scene.label}: {done:.0%} checked and copied"))
+
+        share(0.0)
+        raw = _still_allowed(scene, settings, field)
+        take_in(raw, Path(scene.href), settings, name=scene.label, field=field, share=share)
+
+
+def _still_allowed(scene: Scene, settings: Settings, field: str) -> Path:
+    """The file itself: links may point elsewhere by now, and the file may have changed."""
+    assert scene.origin is not None
+    path = allowed_path(scene.origin, settings.scene_roots, field=field)
+    if str(copy_of(path, settings)) != scene.href:
+        raise SceneError(
+            f"{scene.origin} has changed since the job was asked for. Ask for it again.",
+            field=field,
+        )
+    return path
+
+
+def _waiting(spec: JobSpec) -> Iterator[tuple[str, Scene]]:
+    """Scenes without their copy, each once, with the field that names them."""
+    seen = set()
+    for field, scene in _scenes(spec):
+        if scene.origin is not None and scene.href not in seen and not Path(scene.href).is_file():
+            seen.add(scene.href)
+            yield field, scene
+
+
+def _scenes(spec: JobSpec) -> Iterator[tuple[str, Scene]]:
+    """All scenes of a request, masks and history too, each with its field."""
+    training = spec.process is Process.TRAIN_MODEL
+    names = ("scenes",) * len(spec.scenes) if training else FIELDS[spec.process]
+    mask_names = names if training else MASK_FIELDS[spec.process]
+    for scene, field, mask_field in zip(spec.scenes, names, mask_names, strict=False):
+        yield field, scene
+        if scene.mask is not None:
+            yield mask_field, scene.mask
+    yield from (("history", scene) for scene in spec.history)
+
+
+def _from_origins(spec: JobSpec) -> JobSpec:
+    """The same request of the files themselves, where they have no copy."""
+
+    def original(scene: Scene) -> Scene:
+        mask = original(scene.mask) if scene.mask else None
+        there = scene.origin is None or Path(scene.href).is_file()
+        return replace(scene, mask=mask, href=scene.href if there else str(scene.origin))
+
+    scenes, history = map(original, spec.scenes), map(original, spec.history)
+    return replace(spec, scenes=tuple(scenes), history=tuple(history))
