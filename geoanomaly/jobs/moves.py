@@ -8,15 +8,19 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Update, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Update, insert, or_, select, update
 
 from geoanomaly.errors import LeaseLostError, UnknownJobError
 from geoanomaly.jobs.records import Lease
 from geoanomaly.jobs.states import check_move
 from geoanomaly.jobs.tables import jobs, remarks, transitions
+from geoanomaly.jobs.watch import Beat
 from geoanomaly.types import JobSpec, JobStatus, Price, Progress
 
 JobRow = Row[Any]
+
+NEVER = 0.0
+"""In `rung`: due at once, whatever lies in the queue."""
 
 
 def locked(job_id: str) -> Select[Any]:
@@ -78,21 +82,22 @@ def lost(lease: Lease) -> LeaseLostError:
 
 
 def expired(row: JobRow, now: float) -> bool:
-    """Its worker fell silent."""
+    """Nobody renewed its lease, as far as the clock on the wall can tell."""
     return row.status == JobStatus.RUNNING and bool(row.lease_until < now)
 
 
+def beats(conn: Connection) -> list[Beat]:
+    """All leases, oldest job first."""
+    columns = (jobs.c.id, jobs.c.fence, jobs.c.lease_until)
+    query = select(*columns).where(jobs.c.status == JobStatus.RUNNING).order_by(jobs.c.seq)
+    return [Beat(*row) for row in conn.execute(query)]
+
+
 def overdue(now: float, undelivered_after: float) -> Select[Any]:
-    """Jobs that somebody should be told of, oldest first: waiting and not rung lately, or with an
-    expired lease and not rung since it expired."""
-    quiet = jobs.c.rung <= now - undelivered_after
-    waiting = and_(jobs.c.status == JobStatus.ACCEPTED, quiet)
-    silent = and_(
-        jobs.c.status == JobStatus.RUNNING,
-        jobs.c.lease_until < now,
-        or_(quiet, jobs.c.rung <= jobs.c.lease_until, jobs.c.cancel_requested),
-    )
-    query = select(jobs).where(or_(waiting, silent)).order_by(jobs.c.seq)
+    """Jobs that wait and that nobody was told of lately, oldest first."""
+    # Rung in the future: the clock was set back, and what it says of the past is worth nothing.
+    unheard = or_(jobs.c.rung <= max(NEVER, now - undelivered_after), jobs.c.rung > now)
+    query = select(jobs).where(jobs.c.status == JobStatus.ACCEPTED, unheard).order_by(jobs.c.seq)
     # Two sweeps at once share the rows instead of waiting for each other.
     return query.with_for_update(skip_locked=True)
 
@@ -151,8 +156,20 @@ def lease_out(conn: Connection, row: JobRow, owner: str, now: float, seconds: fl
 
 def give_back(conn: Connection, row: JobRow, now: float) -> None:
     """Waiting again, with its attempt back, and due to be rung at once."""
-    values = {"stage": "queued", "message": "", "attempt": row.attempt - 1, "rung": 0.0}
+    values = {"stage": "queued", "message": "", "attempt": row.attempt - 1, "rung": NEVER}
     move(conn, row, JobStatus.ACCEPTED, now, "its worker shut down", **values)
+
+
+def take_back(conn: Connection, beat: Beat, now: float) -> None:
+    """From a worker that fell silent, whose attempt counts; due to be rung at once."""
+    row = conn.execute(locked(beat.job_id)).one()
+    if row.status != JobStatus.RUNNING or (row.fence, row.lease_until) != (beat.fence, beat.until):
+        return  # Renewed, ended or taken back by another sweep, a moment ago.
+    if row.cancel_requested:
+        dismiss(conn, row, now, "cancelled, and its worker fell silent")
+        return
+    values = {"stage": "queued", "message": "Its worker fell silent.", "rung": NEVER}
+    move(conn, row, JobStatus.ACCEPTED, now, "its worker fell silent", **values)
 
 
 def dismiss(conn: Connection, row: JobRow, now: float, note: str) -> None:

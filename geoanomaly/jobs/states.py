@@ -11,10 +11,9 @@ LEGAL: Mapping[JobStatus | None, frozenset[JobStatus]] = {
     None: frozenset({JobStatus.ACCEPTED}),
     # Claimed; cancelled while queued; refused because its attempts are used up.
     JobStatus.ACCEPTED: frozenset({JobStatus.RUNNING, JobStatus.DISMISSED, JobStatus.FAILED}),
-    # Taken over after a lease expired; given back at shutdown; ended.
+    # Given back at shutdown, or taken from a worker that fell silent; ended.
     JobStatus.RUNNING: frozenset(
         {
-            JobStatus.RUNNING,
             JobStatus.ACCEPTED,
             JobStatus.SUCCESSFUL,
             JobStatus.FAILED,

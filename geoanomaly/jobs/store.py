@@ -46,6 +46,7 @@ from geoanomaly.jobs.tables import (
     scenes,
     transitions,
 )
+from geoanomaly.jobs.watch import Watch
 from geoanomaly.types import Job, JobSpec, JobStatus, Price, Process, Progress
 
 # `JobStore.list` hides the builtin inside the class.
@@ -57,18 +58,29 @@ Judgements = list[Judgement]
 Remarks = list[Remark]
 
 
+def _nothing() -> None:
+    """No files to publish."""
+
+
 class JobStore:
     """Jobs and scenes in SQLite or PostgreSQL. Threads may share one; processes open their own.
 
-    clock: seconds since the epoch; every time that is stored or compared comes from it.
+    clock: seconds since the epoch, for every time that is stored; steady: seconds that never
+    jump, by which a worker that fell silent is told.
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self.database = Database(url)
         self._read, self._write = self.database.read, self.database.write
         self._tenant = ""
         self._sees: str | None = None
+        self._watch = Watch(steady)
 
     def close(self) -> None:
         self.database.close()
@@ -191,22 +203,25 @@ class JobStore:
     # What a worker does.
 
     def claim(self, job_id: str, owner: str, seconds: float, max_attempts: int) -> Lease | None:
-        """Take the lease of a job that waits or whose worker fell silent; None when there is none.
+        """Take the lease of a job that waits; None when it does not.
 
-        A job that used up its attempts fails here, a cancelled one is dismissed.
+        A job that used up its attempts fails here.
         """
         now = self._clock()
         with self._write() as conn:
             row = conn.execute(moves.locked(job_id)).one_or_none()
-            if row is None or not (row.status == JobStatus.ACCEPTED or moves.expired(row, now)):
-                return None
-            if row.cancel_requested:
-                moves.dismiss(conn, row, now, "cancelled, and its worker fell silent")
+            if row is None or row.status != JobStatus.ACCEPTED:
                 return None
             if row.attempt >= max_attempts:
                 moves.fail(conn, row, now, moves.worn_out(row.attempt, max_attempts))
                 return None
             return moves.lease_out(conn, row, owner, now, seconds)
+
+    def holds(self, job_id: str, fence: int) -> bool:
+        """Whether the lease with this fence is the one under which the job runs now."""
+        running = (jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.RUNNING)
+        with self._read() as conn:
+            return conn.execute(select(jobs.c.id).where(*running)).one_or_none() is not None
 
     def renew(self, lease: Lease, seconds: float) -> bool:
         """Keep the lease; True when somebody asked the job to stop."""
@@ -232,10 +247,20 @@ class JobStore:
                 )
             return bool(row.cancel_requested)
 
-    def succeed(self, lease: Lease, outputs: tuple[str, ...], size: int = 0) -> None:
-        """size: bytes of the outputs together."""
+    def succeed(
+        self,
+        lease: Lease,
+        outputs: tuple[str, ...],
+        size: int = 0,
+        publish: Callable[[], None] = _nothing,
+    ) -> None:
+        """size: bytes of the outputs together; publish: gives the files their names. It runs while
+        the row is locked, so that no other worker can have the job then, and before the row says
+        that they are there."""
         with self._write() as conn:
-            moves.succeed(conn, moves.owned(conn, lease), self._clock(), outputs, size)
+            row = moves.owned(conn, lease)
+            publish()
+            moves.succeed(conn, row, self._clock(), outputs, size)
 
     def fail(self, lease: Lease, reason: str) -> None:
         with self._write() as conn:
@@ -255,18 +280,21 @@ class JobStore:
                 return
             moves.give_back(conn, row, now)
 
-    def sweep(self, undelivered_after: float) -> JobIds:
+    def sweep(self, undelivered_after: float, silent_after: float) -> JobIds:
         """Ids to ring again, oldest first: jobs that the broker or a worker lost.
 
-        Whoever gets an id here is the only one who does for `undelivered_after` seconds.
+        silent_after: seconds for which this store must have seen no renewal of a lease, from
+        sweep to sweep, to take the job back. Whoever gets an id here is the only one who does
+        for `undelivered_after` seconds.
         """
         now = self._clock()
+        with self._read() as conn:
+            beats = moves.beats(conn)
+        silent = self._watch.silent(beats, silent_after)
         with self._write() as conn:
-            rows = conn.execute(moves.overdue(now, undelivered_after)).all()
-            for row in rows:
-                if row.cancel_requested:
-                    moves.dismiss(conn, row, now, "cancelled, and its worker fell silent")
-            ids = [row.id for row in rows if not row.cancel_requested]
+            for beat in silent:
+                moves.take_back(conn, beat, now)
+            ids = [row.id for row in conn.execute(moves.overdue(now, undelivered_after))]
             if ids:
                 conn.execute(update(jobs).where(jobs.c.id.in_(ids)).values(rung=now))
             return ids
