@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,22 @@ def pixels() -> np.ndarray:
     data = texture(3, 1, 200, 300)[0]
     data[50:60, 100:200] = np.nan
     return data
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:0], lambda b: b[:100], lambda b: bytes(len(b))])
+def test_a_chunk_that_a_power_cut_left_torn_is_done_again(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    store = TileStore(tmp_path / "s.zarr")
+    store.create(GRID)
+    for tile in GRID:
+        store.write(tile, pixels()[tile.core])
+    chunk = tmp_path / "s.zarr" / "c" / "1" / "2"
+    chunk.write_bytes(damage(chunk.read_bytes()))
+    torn = store.missing(GRID)
+    assert [tile.index for tile in torn] == [(1, 2)]
+    store.write(torn[0], pixels()[torn[0].core])
+    assert store.missing(GRID) == []
 
 
 def test_a_chunk_that_exists_is_done_even_if_it_is_all_nan(tmp_path: Path) -> None:
