@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from geoanomaly import calibration as calibrations
 from geoanomaly.calibration import Calibration
 from geoanomaly.detectors import detector_named
 from geoanomaly.errors import UnknownModelError
+from tiling.cog import whole_file
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +92,7 @@ def make_model(
 def save_model(model: Model, folder: Path) -> None:
     """Write a model's two files; the card comes last, so a folder with a card is whole."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)
     _write(folder / WEIGHTS, save(dict(model.detector.state().tensors)))
     _write(folder / CARD, json.dumps(asdict(model.card), indent=1).encode())
 
@@ -127,9 +128,5 @@ def list_cards(models_dir: Path) -> list[ModelCard]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(data)

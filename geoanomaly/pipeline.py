@@ -57,7 +57,7 @@ def run(
     """
     compute.use_one_thread_each()
     if spec.process is Process.TRAIN_MODEL:
-        return _train(spec, out=out, settings=settings, report=report)
+        return _train(spec, out=out, report=report)
     return _detect(spec, out=out, scratch=scratch, settings=settings, report=report)
 
 
@@ -121,7 +121,7 @@ def _open(spec: JobSpec, scratch: Path, report: Report) -> tuple[Inputs, Compara
     return replace(inputs, notes=inputs.notes + found.notes), found
 
 
-def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> RunResult:
+def _train(spec: JobSpec, *, out: Path, report: Report) -> RunResult:
     entry = chosen_detector(spec.process, spec.detector)
     family = entry.family()
     scenes = [open_normal(scene, spec.sensor, spec.aoi) for scene in spec.scenes]
@@ -151,8 +151,6 @@ def _train(spec: JobSpec, *, out: Path, settings: Settings, report: Report) -> R
         bands=info.band_names,
         end=95.0,
     )
-    save_model(model, settings.models_dir / spec.name)
-    out.mkdir(parents=True, exist_ok=True)
     save_model(model, out)
     report(Progress("done", 100, f"model {spec.name} is ready"))
     return RunResult((CARD, WEIGHTS), {"model": spec.name, "digest": model.card.digest})

@@ -32,6 +32,8 @@ STOP_SECONDS = 10.0
 POLL_SECONDS = 0.1
 # A part that dies more often is broken, and starting it again would only fill its log.
 MAX_RESTARTS = 5
+# Deaths further apart have nothing to do with each other: the count begins anew.
+STEADY_SECONDS = 60.0
 LOG_TAIL_LINES = 15
 LIFELINE = (sys.executable, "-m", "geoanomaly.lifeline")
 
@@ -94,6 +96,7 @@ class Child:
         self.start()
 
     def start(self) -> None:
+        self.started = time.monotonic()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             self._log_start = output.tell()
@@ -212,6 +215,8 @@ class Service:
                     return
 
     def _revive(self, child: Child) -> bool:
+        if time.monotonic() - child.started > STEADY_SECONDS:
+            child.restarts = 0
         if child.restarts >= MAX_RESTARTS:
             return False
         child.restarts += 1

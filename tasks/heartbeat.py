@@ -15,8 +15,8 @@ from geoanomaly.jobs import JobStore, Lease
 # A few chances within one lease, and never so far apart that a cancel goes unheard.
 BEATS_PER_LEASE = 3
 LONGEST_BEAT_SECONDS = 1.0
-# A job that reaches no checkpoint for so long after a shutdown began is left where it is.
-GRACE_SECONDS = 4.0
+# A job that reaches no checkpoint for so long after it was asked to stop is left where it is.
+GRACE_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 class Heartbeat:
     """Renews `lease` every beat until the `with` block ends.
 
-    stopping: set when this worker shuts down; abandon: called, from the thread, when
-    the job has not reached a checkpoint GRACE_SECONDS later.
+    stopping: set when this worker shuts down; abandon: called, from the thread, when the
+    job has not reached a checkpoint GRACE_SECONDS after that, or after it was cancelled.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Heartbeat:
         leave_at: float | None = None
         while not self._done.wait(pause) and not self._lost.is_set():
             self._renew()
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self.cancelled.is_set():
                 leave_at = leave_at or time.monotonic() + GRACE_SECONDS
                 if time.monotonic() >= leave_at:
                     self._abandon(self._lease)

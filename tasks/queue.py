@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from celery import Celery
-from kombu.exceptions import KombuError, OperationalError
 
 from geoanomaly.settings import Settings
 
@@ -46,7 +45,8 @@ def ring(job_id: str, settings: Settings) -> bool:
         app = client(broker_url(settings))
         # One more try: the pooled connection may be older than the broker.
         app.send_task(RUN_TASK, args=[job_id], queue=QUEUE, retry=True, retry_policy=AT_ONCE)
-    except (OperationalError, KombuError, OSError) as error:
+    except Exception as error:
+        # Whatever it is (away, its disk full, loading its file): the job is in the store.
         log.warning("Broker away, job %s waits for the next sweep: %s", job_id, error)
         return False
     return True
@@ -60,7 +60,7 @@ def waiting(settings: Settings) -> int | None:
             connection.ensure_connection(**AT_ONCE)
             queue = connection.channel().queue_declare(QUEUE, durable=True, auto_delete=False)
             return int(queue.message_count)
-    except (OperationalError, KombuError, OSError) as error:
+    except Exception as error:
         log.warning("Broker away: %s", error)
         return None
 

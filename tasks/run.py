@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from geoanomaly.errors import GeoanomalyError, JobCancelledError, LeaseLostError
 from geoanomaly.jobs import JobStore, Lease
 from geoanomaly.settings import Settings
 from geoanomaly.types import Job, JobSpec, Progress, Report, RunResult
+from tasks import leftovers
+from tasks.failures import explained, is_full
 from tasks.heartbeat import Heartbeat
 from tasks.queue import ring
 
@@ -56,67 +59,86 @@ class Runner:
         if lease is None:
             log.info("Job %s is not to be had: done, cancelled, or another worker's.", job_id)
             return
-        ending = self._work(lease, self.store.get(job_id))
+        job = self.store.get(job_id)
+        own = settings.of_tenant(job.tenant)
+        ending = self._work(lease, job, own)
         insist(lambda: ending(lease), settings.lease_seconds)
-        self._clear(lease)
+        leftovers.clear_own(own, lease)
+        leftovers.clear_ended(self.store, settings, job_id)
 
-    def _work(self, lease: Lease, job: Job) -> Ending:
-        seconds = self.settings.lease_seconds
+    def _work(self, lease: Lease, job: Job, settings: Settings) -> Ending:
+        seconds = settings.lease_seconds
         with Heartbeat(self.store, lease, seconds, self.stopping, self._abandon) as heartbeat:
             try:
-                return self._attempt(lease, job, heartbeat)
+                return self._attempt(lease, job, settings, heartbeat)
             except BaseException:
                 # The process is being ended (SystemExit, KeyboardInterrupt): no fault of the job.
                 self._give_back(lease)
                 raise
 
-    def _attempt(self, lease: Lease, job: Job, heartbeat: Heartbeat) -> Ending:
+    def _attempt(self, lease: Lease, job: Job, settings: Settings, heartbeat: Heartbeat) -> Ending:
         """Run the pipeline; the answer is how to record its end."""
-        out = self.settings.jobs_dir / job.id
         try:
+            out = leftovers.prepare(settings, lease)
             result = self.load()(
                 job.spec,
                 out=out,
-                scratch=self.settings.scratch_dir / job.id,
-                settings=self.settings.of_tenant(job.tenant),
+                scratch=settings.scratch_dir / job.id,
+                settings=settings,
                 report=reporter(self.store, lease, heartbeat),
             )
+            size = sum(file.stat().st_size for file in out.iterdir())
         except LeaseLostError as error:
             log.warning("Job %s left alone: %s", job.id, error)
             return _nothing
         except JobCancelledError:
             return self.store.cancelled if heartbeat.cancelled.is_set() else self._give_back
         except GeoanomalyError as error:
-            return self._failure(str(error))
+            return self._failure(job, error)
         except Exception as error:
             log.exception("Job %s failed unexpectedly", job.id)
-            return self._failure(f"{type(error).__name__}: {error}")
-        size = sum((out / name).stat().st_size for name in result.outputs if (out / name).exists())
-        return lambda held: self.store.succeed(held, result.outputs, size)
+            return self._failure(job, error)
+        return self._success(job, result, size, settings)
 
-    def _failure(self, reason: str) -> Ending:
+    def _success(self, job: Job, result: RunResult, size: int, settings: Settings) -> Ending:
+        def succeed(lease: Lease) -> None:
+            publish = partial(leftovers.publish, settings, lease, job.spec)
+            try:
+                self.store.succeed(lease, result.outputs, size, publish)
+            except OSError as error:
+                log.exception("Job %s: its files could not be published", job.id)
+                self._failure(job, error)(lease)
+
+        return succeed
+
+    def _failure(self, job: Job, error: Exception) -> Ending:
+        settings = self.settings
+        reason = explained(error, settings.data_dir)
         log.info("Job failed: %s", reason)
-        return lambda held: self.store.fail(held, reason)
+
+        def fail(lease: Lease) -> None:
+            # First of all, because on a full disk not even the reason could be written.
+            leftovers.clear_own(settings, lease)
+            if is_full(error, settings.data_dir) and self.store.holds(job.id, lease.fence):
+                shutil.rmtree(settings.scratch_dir / job.id, ignore_errors=True)
+            self.store.fail(lease, reason)
+
+        return fail
 
     def _give_back(self, lease: Lease) -> None:
         self.store.release(lease)
         ring(lease.job_id, self.settings)
 
     def _abandon(self, lease: Lease) -> None:
-        """The job reached no checkpoint in time: give it back and go without it.
+        """The job reached no checkpoint in time: give it back, or dismiss it, and go without it.
 
         Chunks and files appear whole or not at all, so that nothing half-written stays.
         """
-        log.warning("Job %s is given back between checkpoints.", lease.job_id)
+        log.warning("Job %s is left between checkpoints.", lease.job_id)
         try:
             self._give_back(lease)
         finally:
             os._exit(1)
-
-    def _clear(self, lease: Lease) -> None:
-        """Unfinished work is of use only while the job may go on."""
-        if self.store.get(lease.job_id).status.final:
-            shutil.rmtree(self.settings.scratch_dir / lease.job_id, ignore_errors=True)
 
 
 def reporter(store: JobStore, lease: Lease, heartbeat: Heartbeat) -> Report:

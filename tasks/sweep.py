@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 import threading
 
-from geoanomaly.errors import GeoanomalyError, UnknownJobError
+from geoanomaly.errors import GeoanomalyError
 from geoanomaly.jobs import JobStore
 from geoanomaly.settings import Settings
+from tasks import leftovers
 from tasks.queue import ring, waiting
 
 log = logging.getLogger(__name__)
@@ -53,23 +53,12 @@ class Sweeper:
 
 
 def sweep(store: JobStore, settings: Settings) -> None:
-    for job_id in store.sweep(_undelivered_after(settings)):
+    lost = store.sweep(_undelivered_after(settings), settings.lease_seconds)
+    # Before the next attempt at a job begins: it finds the place as if there had been no other.
+    leftovers.clear(store, settings)
+    for job_id in lost:
         log.info("Ringing again for job %s", job_id)
         ring(job_id, settings)
-    clear_scratch(store, settings)
-
-
-def clear_scratch(store: JobStore, settings: Settings) -> None:
-    """Remove what jobs left that ended without their worker."""
-    if not settings.scratch_dir.is_dir():
-        return
-    for folder in settings.scratch_dir.iterdir():
-        try:
-            final = store.get(folder.name).status.final
-        except UnknownJobError:
-            continue
-        if final:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _undelivered_after(settings: Settings) -> float:

@@ -76,9 +76,18 @@ def write_cogs(
 
 def publish(partial: Path, path: Path) -> None:
     """Give a finished file its name, so that a crash leaves it whole or absent."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
+    sync(partial)
     partial.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk; or a folder, which is where the names of files are kept."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

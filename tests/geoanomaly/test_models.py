@@ -32,7 +32,8 @@ def train(paths: list[Path], settings: Settings, folder: Path, **options: object
     values = {"name": "ground", "detector": "rx", **options}
     spec = JobSpec(Process.TRAIN_MODEL, tuple(Scene(str(p)) for p in paths), **values)  # type: ignore[arg-type]
     check(spec, settings)
-    run(spec, out=folder / "model", scratch=folder / "scratch", settings=settings, report=silent)
+    out = settings.models_dir / str(spec.name)
+    run(spec, out=out, scratch=folder / "scratch", settings=settings, report=silent)
     return spec
 
 

@@ -53,8 +53,9 @@ class Bench:
 
     def steps(self, job_id: str) -> list[tuple[float, int, int]]:
         """(time, process, step) of what the pipeline did."""
-        file = self.settings.jobs_dir / job_id / "steps.log"
-        lines = file.read_text().split("\n")[:-1] if file.exists() else []
+        places = (self.scratch(job_id), self.settings.jobs_dir / job_id)
+        file = next((f / "steps.log" for f in places if (f / "steps.log").exists()), None)
+        lines = file.read_text().split("\n")[:-1] if file else []
         return [(float(at), int(pid), int(step)) for at, pid, step, _ in map(str.split, lines)]
 
     def started(self, job_id: str, steps: int = 3) -> int:
