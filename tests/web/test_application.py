@@ -65,7 +65,7 @@ def test_from_two_files_to_a_result(
     stages = row.locator(".log b").all_text_contents()
     milestones = ["accepted", "running", "scoring", "successful"]
     assert [name for name in stages if name in milestones] == milestones
-    (folder,) = settings.jobs_dir.iterdir()
+    (folder,) = settings.jobs_dir.glob("[!.]*")
     draft = json.loads(page.evaluate("sessionStorage.getItem('geoanomaly-draft')"))
     with rasterio.open(folder / "heatmap.tif") as heat, rasterio.open(after) as scene:
         west, south, east, north = rasterio.warp.transform_bounds(
