@@ -12,8 +12,9 @@ def allowed_path(href: str, roots: Sequence[Path], *, field: str) -> Path:
     """The real path of `href`; SceneError unless it is a file inside one of `roots`."""
     if "://" in href or href.startswith(("/vsi", "\\\\")):
         raise SceneError(
-            f"{href!r} is an address, and the service opens none. Upload the scene "
-            "(POST /scenes) and give its id, or give the path of a file on the server.",
+            f"{href!r} is an address of a kind of which the service opens none. Give an https:// "
+            "address, or the path of a file on the server, or upload the scene (POST /scenes) and "
+            "give its id.",
             field=field,
         )
     if not href.startswith("/") or "\0" in href:
@@ -22,7 +23,11 @@ def allowed_path(href: str, roots: Sequence[Path], *, field: str) -> Path:
             field=field,
         )
     # Links and '..' are followed first: what counts is where the file really lies.
-    path = Path(href).resolve()
+    try:
+        path = Path(href).resolve()
+        there = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, no text, links in a circle
+        raise SceneError(f"{href[:200]!r} is no path.", field=field) from None
     if not is_inside(path, roots):
         where = ", ".join(str(root) for root in roots) or "none is set"
         raise SceneError(
@@ -30,7 +35,7 @@ def allowed_path(href: str, roots: Sequence[Path], *, field: str) -> Path:
             "GEOANOMALY_SCENE_ROOTS sets them; uploads are always allowed.",
             field=field,
         )
-    if not path.is_file():
+    if not there:
         raise SceneError(f"There is no file {href!r} on the server.", field=field)
     return path
 

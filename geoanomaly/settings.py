@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         200 * 2**30, description="Bytes of scenes and results that are kept for an owner."
     )
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts from which a request may have scenes fetched by https; `.example.com` "
+        "stands for all names below it.",
+    )
+    fetch_seconds: float = Field(300.0, description="How long such a fetch may take.")
     raster_drivers: tuple[str, ...] = Field(
         ("GTiff", "JP2OpenJPEG"), description="Of GDAL, that may open a raster sent to us."
     )

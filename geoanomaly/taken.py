@@ -11,15 +11,19 @@ import hashlib
 import json
 import shutil
 import tempfile
+import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from shapely.geometry import mapping
 
 from geoanomaly.area_files import looks_like_vectors, read_sent_area
-from geoanomaly.errors import SceneError
+from geoanomaly.errors import SceneError, ServiceError
+from geoanomaly.fetch import asset_href, fetch, version_of
 from geoanomaly.ingest import described, take_in
 from geoanomaly.inputs import FIELDS, MASK_FIELDS
 from geoanomaly.intake import check as check_spec
@@ -29,6 +33,10 @@ from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Price, Process, Progress, Report, RunResult, Scene
 from tiling.cog import publish
 
+FETCHES = 4
+_fetching = threading.BoundedSemaphore(FETCHES)
+"""Each keeps a thread of the web server; others have to be left for all else."""
+
 CHECK_SECONDS, CHECK_CPU = 60.0, 30
 """For a scene with no valid pixel, which has to be read from end to end."""
 
@@ -37,6 +45,36 @@ def local_scene(href: str, settings: Settings, *, field: str) -> Scene:
     """The scene behind a path of a request; SceneError unless it lies in the roots."""
     path = allowed_path(href, settings.scene_roots, field=field)
     return Scene(str(copy_of(path, settings)), title=path.name, origin=str(path))
+
+
+def remote_scene(url: str, asset: str | None, settings: Settings, *, field: str) -> Scene:
+    """The scene behind an https address, or behind an asset of a STAC item: fetched at once.
+
+    It cannot be priced otherwise. The same version of it is fetched once.
+    """
+    if asset is not None:
+        url = asset_href(url, asset, settings, field=field)
+    # A server that names no version may have another content each time.
+    version = version_of(url, settings, field=field) or uuid.uuid4().hex
+    title = PurePosixPath(unquote(urlsplit(url).path)).name or "scene"
+    name = hashlib.sha256(f"{url}\0{version}".encode()).hexdigest()[:32]
+    scene = Scene(str(settings.taken_dir / f"{name}.tif"), title=title, origin=url)
+    if not Path(scene.href).is_file():
+        _fetch(scene, settings, field)
+    return scene
+
+
+def _fetch(scene: Scene, settings: Settings, field: str) -> None:
+    if not _fetching.acquire(blocking=False):
+        raise ServiceError(f"{FETCHES} scenes are being fetched already. Ask again in a moment.")
+    try:
+        settings.taken_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=settings.taken_dir, prefix=".upload-") as folder:
+            raw = Path(folder) / "fetched.tif"
+            fetch(str(scene.origin), raw, settings, field=field)
+            take_in(raw, Path(scene.href), settings, name=scene.label, field=field)
+    finally:
+        _fetching.release()
 
 
 def local_mask(href: str, settings: Settings, *, field: str) -> Scene:
@@ -71,6 +109,9 @@ def copy_of(path: Path, settings: Settings) -> Path:
 
 def check(spec: JobSpec, settings: Settings) -> Price:
     """`intake.check`, in the sandbox as long as a scene has not been taken in."""
+    for field, scene in list(_waiting(spec)):
+        if _is_remote(scene):
+            _fetch(scene, settings, field)
     waiting = list(_waiting(spec))
     if not waiting:
         return check_spec(spec, settings)
@@ -123,8 +164,15 @@ def take_in_all(spec: JobSpec, settings: Settings, report: Report) -> None:
             report(Progress("taking in", 0, f"{scene.label}: {done:.0%} checked and copied"))
 
         share(0.0)
+        if _is_remote(scene):
+            _fetch(scene, settings, field)
+            continue
         raw = _still_allowed(scene, settings, field)
         take_in(raw, Path(scene.href), settings, name=scene.label, field=field, share=share)
+
+
+def _is_remote(scene: Scene) -> bool:
+    return str(scene.origin).startswith("https://")
 
 
 def _still_allowed(scene: Scene, settings: Settings, field: str) -> Path:

@@ -17,7 +17,12 @@ SCENE_SCHEMA: Mapping[str, Any] = {
             "type": "object",
             "required": ["href"],
             "properties": {
-                "href": {"type": "string", "description": "Absolute path on the server."}
+                "href": {
+                    "type": "string",
+                    "description": "Absolute path on the server, or an https:// address of a "
+                    "GeoTIFF or STAC item on a host that the service may ask.",
+                },
+                "asset": {"type": "string", "description": "Of the STAC item at href."},
             },
         },
     ]

@@ -16,7 +16,7 @@ from geoanomaly.inputs import FIELDS, MASK_FIELDS
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.sensors import sensor_named
 from geoanomaly.settings import Settings
-from geoanomaly.taken import local_mask, local_scene
+from geoanomaly.taken import local_mask, local_scene, remote_scene
 from geoanomaly.types import AOI, JobSpec, Process, Scene
 from web.descriptions import input_names
 
@@ -134,7 +134,10 @@ def _scene(
     if value is None:
         raise SceneError(f"{field!r} is missing: give a scene id or an href.", field=field)
     if isinstance(value, dict) and isinstance(value.get("href"), str):
-        return local(value["href"], settings, field=field)
+        href, asset = value["href"], _text(value, "asset")
+        if href.startswith("https://") or asset is not None:
+            return remote_scene(href, asset, settings, field=field)
+        return local(href, settings, field=field)
     if not isinstance(value, str):
         raise SceneError(
             f'{field!r} must be a scene id ("abc123") or {{"href": "/path/scene.tif"}}.',

@@ -6,6 +6,7 @@ so; the service itself never runs GDAL on a file that it did not write.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -286,4 +287,6 @@ def sandbox(settings: Settings) -> Sandbox:
 
 @lru_cache(maxsize=4)
 def _shared(drivers: tuple[str, ...], mib: int, _: int) -> Sandbox:
-    return Sandbox(Settings(raster_drivers=drivers, sandbox_mib=mib))
+    found = Sandbox(Settings(raster_drivers=drivers, sandbox_mib=mib))
+    atexit.register(found.close)
+    return found
