@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from rio_stac import create_stac_item
 
 from geoanomaly.inputs import Inputs
 from geoanomaly.legend import RAMP
-from geoanomaly.preview import draw_preview
+from geoanomaly.preview import Picture, draw_preview
 from geoanomaly.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
 from geoanomaly.types import Anomaly
 from tiling.cog import whole_file, write_cogs
@@ -75,7 +75,7 @@ def write_rasters(
     return scored
 
 
-def write_vectors(out: Path, anomalies: list[Anomaly], crs: Any) -> None:
+def write_vectors(out: Path, anomalies: Sequence[Anomaly], crs: Any) -> None:
     """GeoPackage in the heatmap's CRS; GeoJSON in WGS 84 (RFC 7946), or in pixels without a CRS."""
     import geopandas  # half a second to import
 
@@ -132,10 +132,10 @@ def write_style(out: Path) -> None:
         partial.write_text(text)
 
 
-def write_preview(out: Path, inputs: Inputs, threshold: Threshold, doubt: str = "") -> None:
+def write_preview(out: Path, scene: Picture, threshold: Threshold, doubt: str = "") -> None:
     """`preview.png`: the scene beside itself under the heatmap, with the legend and any doubt."""
     with whole_file(out / "preview.png") as partial:
-        draw_preview(partial, inputs, out / HEATMAP, threshold.surprise, threshold.basis, doubt)
+        draw_preview(partial, scene, out / HEATMAP, threshold.surprise, threshold.basis, doubt)
 
 
 def write_item(out: Path, inputs: Inputs, properties: Mapping[str, Any]) -> None:

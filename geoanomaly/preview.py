@@ -10,28 +10,34 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
+from rasterio.windows import Window
 
+from geoanomaly.areas import Clip
 from geoanomaly.inputs import Inputs
 from geoanomaly.legend import RAMP, coloured, shares
 from geoanomaly.sensors import display_bands
 
 MAX_SIDE = 1024
 DOUBT_COLUMNS = 42
+STRIP = 64
+"""Rows of the picture that are read at a time."""
+
+Picture = NDArray[np.float64]
+"""(y, x, 3), 0 to 1."""
 
 
 def draw_preview(
-    path: Path, inputs: Inputs, heatmap: Path, threshold: float, basis: str, doubt: str = ""
+    path: Path, scene: Picture, heatmap: Path, threshold: float, basis: str, doubt: str = ""
 ) -> None:
     """A PNG of at most two squares of `MAX_SIDE` px and a legend, with any doubt below it.
 
-    basis: what the shares of the legend rest on.
+    scene: of `scene_picture`; basis: what the shares of the legend rest on.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     surprise = _shrunk(heatmap)
-    scene = _scene_picture(inputs, surprise.shape)
     height, width = surprise.shape
     wide = 5.0 * width / max(height, width)
     figure = Figure(figsize=(2 * wide + 2.4, 5.0 * height / max(height, width) + 0.5), dpi=140)
@@ -68,33 +74,56 @@ def draw_preview(
 
 
 def _shrunk(heatmap: Path) -> NDArray[np.float32]:
-    """The heatmap with its longer side at most `MAX_SIDE`, from the overviews."""
+    """The heatmap at the size of a picture, from the overviews."""
     with rasterio.open(heatmap) as raster:
-        factor = max(raster.height, raster.width) / MAX_SIDE
-        shape = raster.shape
-        if factor > 1:
-            shape = tuple(max(1, round(side / factor)) for side in shape)
         # Average, as in the overviews: a single hot pixel must not stand for a whole field.
+        shape = _fitting(raster.shape)
         return np.asarray(raster.read(1, out_shape=shape, resampling=Resampling.average))
 
 
-def _scene_picture(inputs: Inputs, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The after scene in its default colours, (y, x, 3) in [0, 1], by 2-98 % stretch."""
+def _fitting(shape: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) with the longer side at most `MAX_SIDE`."""
+    factor = max(1.0, max(shape) / MAX_SIDE)
+    height, width = (max(1, round(side / factor)) for side in shape)
+    return height, width
+
+
+def scene_picture(inputs: Inputs) -> Picture:
+    """The after scene in its default colours, by 2-98 % stretch, white where there is no data."""
     info = inputs.scenes[-1]
     bands = next(iter(display_bands(info.band_names).values()))
-    rows, cols = inputs.clip.rows, inputs.clip.cols
-    window = rasterio.windows.Window.from_slices(rows, cols)
     indexes = [info.source.bands[band - 1] for band in bands]
+    height, width = _fitting((inputs.geobox.shape.y, inputs.geobox.shape.x))
+    data = np.empty((len(indexes), height, width))
     with rasterio.open(info.scene.href) as raster:
-        data = raster.read(
-            indexes, window=window, out_shape=(len(indexes), *shape), resampling=Resampling.nearest
-        ).astype(np.float64)
-        valid = raster.read_masks(
-            indexes[0], window=window, out_shape=shape, resampling=Resampling.nearest
-        )
-    data[:, (valid == 0) | ~np.isfinite(data).all(axis=0)] = np.nan
+        for top in range(0, height, STRIP):
+            rows = slice(top, min(top + STRIP, height))
+            data[:, rows] = _strip(raster, indexes, inputs.clip, rows, (height, width))
     picture = np.moveaxis(np.stack([_stretch(band) for band in data]), 0, -1)
     return np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
+
+
+def _strip(
+    raster: Any, indexes: list[int], clip: Clip, rows: slice, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Rows of the picture, (band, y, x), NaN = no data.
+
+    Values and validity of a few rows at a time: the second finds the first's blocks decoded.
+    """
+    top, height = clip.rows.start, clip.rows.stop - clip.rows.start
+    window = Window.from_slices(
+        (top + height * rows.start / shape[0], top + height * rows.stop / shape[0]),
+        (clip.cols.start, clip.cols.stop),
+    )
+    size = (rows.stop - rows.start, shape[1])
+    data = raster.read(
+        indexes, window=window, out_shape=(len(indexes), *size), resampling=Resampling.nearest
+    ).astype(np.float64)
+    valid = raster.read_masks(
+        indexes[0], window=window, out_shape=size, resampling=Resampling.nearest
+    )
+    data[:, (valid == 0) | ~np.isfinite(data).all(axis=0)] = np.nan
+    return np.asarray(data)
 
 
 def _stretch(band: NDArray[Any]) -> NDArray[Any]:

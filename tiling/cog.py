@@ -153,7 +153,7 @@ class _Writing:
             LEVEL=1,  # scores are noise to a compressor: 6 takes twice as long for 1.5 % less
             BLOCKSIZE=512,
             OVERVIEW_RESAMPLING=self.profile.resampling,
-            NUM_THREADS=1,
+            NUM_THREADS=2,
             BIGTIFF="IF_SAFER",
         )
         _check(self.partial)
