@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -14,63 +14,79 @@ from rasterio.windows import Window
 
 from geoanomaly.areas import Clip
 from geoanomaly.inputs import Inputs
-from geoanomaly.legend import RAMP, coloured, shares
+from geoanomaly.legend import RAMP, RGBA, coloured
 from geoanomaly.sensors import display_bands
 
-MAX_SIDE = 1024
-DOUBT_COLUMNS = 42
+MAX_SIDE = 768
 STRIP = 64
 """Rows of the picture that are read at a time."""
 
-Picture = NDArray[np.float64]
-"""(y, x, 3), 0 to 1."""
+GAP, TITLE, LEGEND, LINE = 12, 26, 300, 20
+"""Pixels: between the parts, above the pictures, beside them, from line to line."""
+
+COLUMNS = 42
+"""Characters in a line of the legend."""
+
+PAPER, INK, DOUBT = (255, 255, 255), (30, 30, 30), (176, 0, 32)
+
+Picture = NDArray[np.uint8]
+"""RGB, (y, x, 3)."""
 
 
 def draw_preview(
     path: Path, scene: Picture, heatmap: Path, threshold: float, basis: str, doubt: str = ""
 ) -> None:
-    """A PNG of at most two squares of `MAX_SIDE` px and a legend, with any doubt below it.
+    """A PNG of two squares of at most `MAX_SIDE` px and a legend, with any doubt below it.
 
     scene: of `scene_picture`; basis: what the shares of the legend rest on.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
+    from PIL import Image, ImageDraw, ImageFont
 
-    surprise = _shrunk(heatmap)
-    height, width = surprise.shape
-    wide = 5.0 * width / max(height, width)
-    figure = Figure(figsize=(2 * wide + 2.4, 5.0 * height / max(height, width) + 0.5), dpi=140)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2)
-    for axis, title in zip(axes, ("scene", "surprise"), strict=True):
-        axis.imshow(scene, interpolation="nearest")
-        axis.set_title(title, fontsize=9)
-        axis.set_axis_off()
-    axes[1].imshow(coloured(surprise), interpolation="nearest")
+    heat = coloured(_shrunk(heatmap))
+    found = Image.fromarray(scene).convert("RGBA")
+    found.alpha_composite(Image.fromarray(heat))
+    sides = [_enlarged(Image.fromarray(scene)), _enlarged(found.convert("RGB"))]
+    width, height = sides[0].size
     steps = [step for step in RAMP if step.colour[3]]
-    patches = [
-        Patch(
-            color=shares(step.colour),
-            label=f"≥ {step.low:g}   {step.meaning}",
-        )
-        for step in steps
-    ]
-    figure.legend(
-        handles=patches,
-        loc="center right",
-        fontsize=7,
-        title=f"surprise (threshold {threshold:.2g})\n{fill(basis, DOUBT_COLUMNS)}",
-        title_fontsize=7,
-        frameon=False,
+    notes = [f"surprise (threshold {threshold:.2g})", *wrap(basis, COLUMNS)]
+    doubts = wrap(doubt, COLUMNS)
+    lines = len(notes) + len(steps) + len(doubts) + 2
+    whole = Image.new(
+        "RGB", (2 * (width + GAP) + GAP + LEGEND, TITLE + max(height, lines * LINE) + GAP), PAPER
     )
-    if doubt:
-        text = fill(doubt, DOUBT_COLUMNS)
-        figure.text(0.99, 0.03, text, ha="right", va="bottom", fontsize=6, color="#b00020")
-    figure.subplots_adjust(
-        left=0.01, right=1 - 2.2 / figure.get_figwidth(), bottom=0.01, top=0.92, wspace=0.02
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(13)
+    for number, (title, side) in enumerate(zip(("scene", "surprise"), sides, strict=True)):
+        left = GAP + number * (width + GAP)
+        pen.text((left, 6), title, INK, font)
+        whole.paste(side, (left, TITLE))
+    left, top = 2 * (width + GAP) + GAP, TITLE
+    for note in notes:
+        pen.text((left, top), note, INK, font)
+        top += LINE
+    top += LINE // 2
+    for step in steps:
+        pen.rectangle((left, top, left + 26, top + 13), _on_paper(step.colour))
+        pen.text((left + 36, top - 1), f"{step.low:g} and up   {step.meaning}", INK, font)
+        top += LINE
+    top += LINE // 2
+    for line in doubts:
+        pen.text((left, top), line, DOUBT, font)
+        top += LINE
+    whole.save(path, format="png", compress_level=4)
+
+
+def _enlarged(picture: Any) -> Any:
+    """A small scene so large that one can see its pixels."""
+    factor = max(1, MAX_SIDE // max(picture.size))
+    return picture.resize((picture.width * factor, picture.height * factor), resample=0)
+
+
+def _on_paper(colour: RGBA) -> tuple[int, ...]:
+    *parts, alpha = colour
+    return tuple(
+        round(part * alpha / 255 + white * (1 - alpha / 255))
+        for part, white in zip(parts, PAPER, strict=True)
     )
-    figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def _shrunk(heatmap: Path) -> NDArray[np.float32]:
@@ -100,7 +116,7 @@ def scene_picture(inputs: Inputs) -> Picture:
             rows = slice(top, min(top + STRIP, height))
             data[:, rows] = _strip(raster, indexes, inputs.clip, rows, (height, width))
     picture = np.moveaxis(np.stack([_stretch(band) for band in data]), 0, -1)
-    return np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
+    return np.broadcast_to((picture * 255).astype(np.uint8), (height, width, 3)).copy()
 
 
 def _strip(

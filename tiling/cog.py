@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +52,7 @@ def write_cogs(
     """Write tiles, with a core for each file, as COGs with the grid of `geobox`.
 
     Memory stays at a few tiles. The files are checked under temporary names and then
-    renamed; the same cores give the same bytes. threads: files that are compressed at a time.
+    renamed; the same cores give the same bytes. threads: that compress each file.
     """
     writing = [_Writing(path, profile) for path, profile in profiles.items()]
     try:
@@ -63,9 +62,8 @@ def write_cogs(
                 window = Window.from_slices(*tile.core)
                 for raster, core in zip(opened, parts, strict=True):
                     raster.write(core, 1, window=window)
-        with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(each.compress) for each in writing]:
-                done.result()
+        for each in writing:
+            each.compress(threads)
         for each in writing:
             publish(each.partial, each.path)
     finally:
@@ -142,7 +140,7 @@ class _Writing:
                 raster.write_colormap(1, dict(self.profile.colormap))
             yield raster
 
-    def compress(self) -> None:
+    def compress(self, threads: int) -> None:
         floating = np.issubdtype(np.dtype(self.profile.dtype), np.floating)
         rasterio.shutil.copy(
             self.plain,
@@ -153,7 +151,7 @@ class _Writing:
             LEVEL=1,  # scores are noise to a compressor: 6 takes twice as long for 1.5 % less
             BLOCKSIZE=512,
             OVERVIEW_RESAMPLING=self.profile.resampling,
-            NUM_THREADS=2,
+            NUM_THREADS=threads,
             BIGTIFF="IF_SAFER",
         )
         _check(self.partial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,10 @@ class TileStore:
     def write(self, tile: Tile, core: NDArray[np.float32]) -> None:
         self.open()[tile.core] = core
 
-    def read(self, tile: Tile) -> NDArray[np.float32]:
-        return np.asarray(self.open()[tile.core], dtype=np.float32)
+    def cores(self, grid: TileGrid) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
+        """Every tile with its core, NaN where there is none."""
+        array = self.open()
+        return ((tile, np.asarray(array[tile.core], dtype=np.float32)) for tile in grid)
 
     def missing(self, grid: TileGrid) -> list[Tile]:
         """The tiles that are still to do; the chunks that are there are read once, to be sure."""

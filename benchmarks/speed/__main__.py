@@ -36,7 +36,8 @@ class Plan:
     """Which scenes each figure is taken on.
 
     job: efficiency and peers' comparison; peer: what the peers score, the slowest less;
-    small, large: memory; cheap, dear: cost per megapixel; cluster: one and two workers.
+    small, large: memory; cheap, dear: cost per megapixel; cluster: one and two workers;
+    tiny: what does not depend on size; warm: a tile or two for each of the workers.
     """
 
     job: SceneSize
@@ -46,6 +47,8 @@ class Plan:
     cheap: SceneSize
     dear: SceneSize
     cluster: SceneSize
+    tiny: SceneSize = SceneSize(512)
+    warm: SceneSize = SceneSize(1024)
 
 
 QUICK = Plan(
@@ -108,7 +111,7 @@ class Bench:
         found["32 px tiles"] = self._peer("32 px tiles", peers)
         small = self._detect(plan.small, f"{self.model}-10")
         large = self._detect(plan.large, f"{self.model}-10")
-        tiny = self._detect(SceneSize(512), self.model)
+        tiny = self._detect(plan.tiny, self.model)
         cheap = self._detect(plan.cheap, self.model)
         dear = job if plan.dear == plan.job else self._detect(plan.dear, self.model)
         cluster = {str(count): self._on_cluster(count) for count in (1, 2)}
@@ -171,7 +174,9 @@ class Bench:
         return self._child("peer", python, which=name, scene=str(path), model=self.model)
 
     def _on_cluster(self, workers: int) -> dict[str, Any]:
+        """As on a cluster that stands: its workers have started and imported before the job."""
         with dask_cluster(workers) as address:
+            self._detect(self.plan.warm, self.model, dask_scheduler=address)
             return self._detect(self.plan.cluster, self.model, dask_scheduler=address)
 
     @property
