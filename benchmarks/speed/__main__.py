@@ -47,8 +47,8 @@ class Plan:
     cheap: SceneSize
     dear: SceneSize
     cluster: SceneSize
-    tiny: SceneSize = SceneSize(512)
-    warm: SceneSize = SceneSize(1024)
+    tiny: SceneSize
+    warm: SceneSize
 
 
 QUICK = Plan(
@@ -59,6 +59,8 @@ QUICK = Plan(
     cheap=SceneSize(2048),
     dear=SceneSize(4096),
     cluster=SceneSize(2560),
+    tiny=SceneSize(512),
+    warm=SceneSize(1024),
 )
 FULL = Plan(
     job=SceneSize(10_980),
@@ -68,6 +70,8 @@ FULL = Plan(
     cheap=SceneSize(2048),
     dear=SceneSize(20_480),
     cluster=SceneSize(6144),
+    tiny=SceneSize(512),
+    warm=SceneSize(1024),
 )
 """10 bands of 2 bytes: 2 GB at 10,000 pixels a side, 20 GB at 31,650."""
 
