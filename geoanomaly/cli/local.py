@@ -2,105 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from geoanomaly import __version__
-from geoanomaly.cli.progress import progress_line
-from geoanomaly.detectors import detectors_for
+from geoanomaly.cli.options import (
+    Anyway,
+    Aoi,
+    Before,
+    BeforeMask,
+    Detector,
+    History,
+    Ignore,
+    Rate,
+    SceneMask,
+    Seed,
+    Sensor,
+    TileSize,
+    names,
+)
+from geoanomaly.cli.running import run_here
 from geoanomaly.errors import ParameterError
-from geoanomaly.remote import raster_href, remote_url, upload
+from geoanomaly.remote import raster_href, remote_url
 from geoanomaly.types import JobSpec, Process, Scene
-
-if TYPE_CHECKING:
-    from geoanomaly.settings import Settings
-
-Before = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The earlier scene: look for change since then.")
-]
-History = Annotated[
-    list[Path] | None,
-    typer.Option(
-        metavar="FILE",
-        help="An earlier scene of the place, in any order; may be given many times. Two or more "
-        "beside --before calibrate the heatmap by what is normal change there.",
-    ),
-]
-Sensor = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="sentinel-2-l2a, landsat-c2-l2, sar, rgb, rgbn or generic; guessed from the file "
-        "when left out, and said.",
-    ),
-]
-
-
-def _names(process: Process) -> str:
-    """The detectors of a process for a help text, the default first."""
-    first, *others = (entry.name for entry in detectors_for(process))
-    return ", ".join((f"{first} (default)", *others))
-
-
-Detector = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help=f"For change {_names(Process.DETECT_CHANGE)}; for one scene "
-        f"{_names(Process.DETECT_ANOMALY)}.",
-    ),
-]
-Aoi = Annotated[
-    str | None,
-    typer.Option(
-        metavar="AREA",
-        help="Only this area: a vector file in any CRS, or minx,miny,maxx,maxy in degrees.",
-    ),
-]
-Rate = Annotated[
-    float,
-    typer.Option(
-        metavar="SHARE",
-        help="Share of normal pixels that may lie above the threshold of mask and polygons.",
-    ),
-]
-TileSize = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PIXELS",
-        help="Side of a tile, a multiple of 32; changes memory and speed, not results.",
-    ),
-]
-Seed = Annotated[int, typer.Option(metavar="NUMBER", help="Equal seeds give equal heatmaps.")]
-SceneMask = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="What to leave out of the scene: a raster (not 0 = leave out, or an SCL or QA_PIXEL "
-        "band) or polygons.",
-    ),
-]
-BeforeMask = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="What to leave out of the before scene.")
-]
-Ignore = Annotated[
-    list[str] | None,
-    typer.Option(metavar="WHAT", help="water: leave out what is open water at every date."),
-]
-Anyway = Annotated[
-    bool,
-    typer.Option(
-        "--anyway", help="Make the map also of dates that cannot be compared, marked doubtful."
-    ),
-]
 
 
 def detect(
@@ -151,7 +76,7 @@ def detect(
         ignore=tuple(ignore or ()),
         anyway=anyway,
     )
-    summary = _run(spec, out)
+    summary = run_here(spec, out)
     _say_result(summary, out)
 
 
@@ -164,7 +89,7 @@ def train(
         str | None, typer.Option(metavar="FILE", help="Polygons to leave out (vector file).")
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"{_names(Process.TRAIN_MODEL)}.")
+        str | None, typer.Option(metavar="NAME", help=f"{names(Process.TRAIN_MODEL)}.")
     ] = None,
     sensor: Sensor = None,
     aoi: Aoi = None,
@@ -184,7 +109,7 @@ def train(
         detector=detector,
         seed=seed,
     )
-    summary = _run(spec, Settings().models_dir / name)
+    summary = run_here(spec, Settings().models_dir / name)
     typer.echo(
         f"model {name} ({summary['digest'][:12]}) is ready: "
         f"geoanomaly detect SCENE --model {name} --out DIR"
@@ -293,95 +218,6 @@ def _scene(path: Path, mask: Path | None = None) -> Scene:
     return Scene(str(path.absolute()), title=path.name, mask=left_out)
 
 
-def _run(spec: JobSpec, out: Path) -> dict[str, Any]:
-    """Check, price, run, with progress; a run that was stopped goes on from its finished tiles."""
-    from geoanomaly.budget import set_limits
-    from geoanomaly.intake import check
-    from geoanomaly.settings import Settings
-
-    settings = Settings()
-    set_limits(settings)
-    price = check(spec, settings)
-    for note in price.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(
-        f"{price.shape[1]:,} x {price.shape[0]:,} pixels, {_count(price.tiles, 'tile')}, "
-        f"{price.sensor}",
-        err=True,
-    )
-    from geoanomaly.pipeline import run  # torch
-
-    name = f".work-{_digest(spec, settings)}"
-    with (
-        _local(out) as local,
-        _work_folder(local, local / name) as scratch,
-        progress_line() as report,
-    ):
-        result = run(spec, out=local, scratch=scratch, settings=settings, report=report)
-        return dict(result.summary)
-
-
-@contextmanager
-def _local(out: Path) -> Iterator[Path]:
-    """A folder here for one that may be in an object store, to which its files go at the end."""
-    url = remote_url(out)
-    if url is None:
-        yield out
-        return
-    with TemporaryDirectory(prefix="geoanomaly-") as folder:
-        yield Path(folder) / "out"
-        upload(Path(folder) / "out", url)
-
-
-@contextmanager
-def _work_folder(out: Path, folder: Path) -> Iterator[Path]:
-    """`folder` in `out`, removed at the end unless Ctrl-C left work in it to go on from."""
-    made = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ParameterError(f"{out} cannot be made: {error.strerror}.", field="out") from None
-    try:
-        yield folder
-    except KeyboardInterrupt:
-        if folder.exists():
-            rest = "the same command goes on where it stopped"
-        else:
-            rest = "nothing was written"
-            _remove_if_empty(out, made)
-        typer.echo(f"\nstopped: {rest}", err=True)
-        raise typer.Exit(130) from None
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_if_empty(out, made)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_if_empty(out: Path, made: bool) -> None:
-    if made and not any(out.iterdir()):
-        out.rmdir()
-
-
-def _digest(spec: JobSpec, settings: Settings) -> str:
-    """Tells requests apart: whatever unfinished tiles of another run would be wrong for."""
-    from geoanomaly.models import read_card
-
-    scenes = (*spec.scenes, *spec.history)
-    masks = [scene.mask for scene in scenes if scene.mask is not None]
-    files = [Path(scene.href) for scene in (*scenes, *masks)]
-    stamps = [(path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
-    # A model of the same name may have been trained anew since.
-    model = read_card(settings.models_dir, spec.model).digest if spec.model else None
-    facts = [__version__, spec.to_json(), stamps, model, settings.tile_size]
-    text = json.dumps(facts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _say_result(summary: dict[str, Any], out: Path) -> None:
     _say_validity(summary)
     for reason in summary["model"]["choice"]:
@@ -397,7 +233,7 @@ def _say_result(summary: dict[str, Any], out: Path) -> None:
 
 
 def _say_validity(summary: dict[str, Any]) -> None:
-    """What was found out of the scenes while the job ran; before it, `_run` has said the rest."""
+    """What was found out of the scenes while the job ran; `run_here` said the rest before."""
     from geoanomaly.legend import caution
 
     comparability = summary.get("comparability", {"reasons": ()})

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geoanomaly.cli.local import (
+from geoanomaly.cli.local import scenes_of
+from geoanomaly.cli.options import (
     Anyway,
     Aoi,
     Before,
@@ -23,7 +24,6 @@ from geoanomaly.cli.local import (
     Seed,
     Sensor,
     TileSize,
-    scenes_of,
 )
 from geoanomaly.cli.progress import progress_line
 
