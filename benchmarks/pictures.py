@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from geoanomaly.evaluation.label_files import published_threshold, read_heatmap, read_labels
 from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.label_files import published_threshold, read_heatmap, read_labels
 from geoanomaly.legend import RAMP
 from geoanomaly.sensors import display_bands
 from geoanomaly.types import JobSpec, Process, Scene

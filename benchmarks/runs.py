@@ -18,7 +18,7 @@ import tiling
 from benchmarks import ablations
 from benchmarks.sets import LabelledSet
 from geoanomaly.errors import GeoanomalyError
-from geoanomaly.evaluation import evaluate_files
+from geoanomaly.evaluation.evaluate import evaluate_files
 from geoanomaly.intake import check
 from geoanomaly.rasters import HEATMAP
 from geoanomaly.settings import Settings

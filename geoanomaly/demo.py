@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from geoanomaly.client import Client
-from geoanomaly.evaluation import evaluate_files
+from geoanomaly.evaluation.evaluate import evaluate_files
 from geoanomaly.service import Service
 from geoanomaly.settings import Settings
 from geoanomaly.synthetic import ScenePair, generate, render

@@ -156,9 +156,9 @@ def evaluate(
     object is a group of pixels that touch. It counts as found when the mask overlaps it at
     all and, on a line of its own, when intersection over union is at least one half.
     """
-    from geoanomaly.comparison import compare_files
-    from geoanomaly.curves import draw_curves
-    from geoanomaly.evaluation import evaluate_files
+    from geoanomaly.evaluation.comparison import compare_files
+    from geoanomaly.evaluation.curves import draw_curves
+    from geoanomaly.evaluation.evaluate import evaluate_files
 
     if compare:
         comparison = compare_files(

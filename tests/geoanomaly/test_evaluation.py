@@ -20,13 +20,13 @@ from shapely.geometry import box
 from sklearn import metrics
 
 from geoanomaly.anomalies import MIN_PIXELS
-from geoanomaly.bootstrap import CONFIDENCE, MAX_BLOCKS, RESAMPLES, default_block
 from geoanomaly.cli import main
-from geoanomaly.comparison import compare_files, short_names
-from geoanomaly.curves import draw_curves
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.evaluation import Evaluation, evaluate, evaluate_files
-from geoanomaly.objects import MIN_OBJECT, Objects, match_objects
+from geoanomaly.evaluation.bootstrap import CONFIDENCE, MAX_BLOCKS, RESAMPLES, default_block
+from geoanomaly.evaluation.comparison import compare_files, short_names
+from geoanomaly.evaluation.curves import draw_curves
+from geoanomaly.evaluation.evaluate import Evaluation, evaluate, evaluate_files
+from geoanomaly.evaluation.objects import MIN_OBJECT, Objects, match_objects
 
 
 def _grid(west: float = 500_000, pixel: float = 10) -> Affine:

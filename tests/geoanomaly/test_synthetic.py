@@ -15,7 +15,7 @@ from scipy.stats import chi2
 from shapely.geometry import shape
 
 from geoanomaly.errors import ParameterError
-from geoanomaly.evaluation import evaluate
+from geoanomaly.evaluation.evaluate import evaluate
 from geoanomaly.synthetic import (
     KINDS,
     ScenePair,

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from geoanomaly import label_files
-from geoanomaly.bootstrap import Interval, interval
 from geoanomaly.errors import SceneError
-from geoanomaly.evaluation import Evaluation, evaluate
-from geoanomaly.label_files import HeatmapFile
-from geoanomaly.objects import MIN_OBJECT
+from geoanomaly.evaluation import label_files
+from geoanomaly.evaluation.bootstrap import Interval, interval
+from geoanomaly.evaluation.evaluate import Evaluation, evaluate
+from geoanomaly.evaluation.label_files import HeatmapFile
+from geoanomaly.evaluation.objects import MIN_OBJECT
 
 Measure = Callable[[Evaluation], float | None]
 

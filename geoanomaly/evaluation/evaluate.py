@@ -15,11 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoanomaly.bootstrap import CONFIDENCE, MIN_ANOMALOUS_BLOCKS, Interval, Intervals, Resampled
-from geoanomaly.bootstrap import resample as resample_blocks
 from geoanomaly.errors import SceneError
-from geoanomaly.objects import MIN_OBJECT, Match, Objects, match_objects
-from geoanomaly.ranking import Curves, Operation, Ranking
+from geoanomaly.evaluation.bootstrap import (
+    CONFIDENCE,
+    MIN_ANOMALOUS_BLOCKS,
+    Interval,
+    Intervals,
+    Resampled,
+)
+from geoanomaly.evaluation.bootstrap import resample as resample_blocks
+from geoanomaly.evaluation.objects import MIN_OBJECT, Match, Objects, match_objects
+from geoanomaly.evaluation.ranking import Curves, Operation, Ranking
 
 ANOMALOUS = 1
 NORMAL = 0
@@ -224,7 +230,7 @@ def evaluate_files(
     does not say. Raises SceneError with field "heatmap" or "label".
     """
     # Imported late: whoever judges arrays needs no GDAL.
-    from geoanomaly import label_files
+    from geoanomaly.evaluation import label_files
 
     scores = label_files.read_heatmap(heatmap)
     labels = label_files.read_labels(label, scores)

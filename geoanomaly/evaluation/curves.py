@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from geoanomaly.evaluation import Evaluation
-from geoanomaly.ranking import Operation
+from geoanomaly.evaluation.evaluate import Evaluation
+from geoanomaly.evaluation.ranking import Operation
 
 _LOWEST = 1e-4
 _COLOURS = ("#0b6e99", "#d1495b", "#66a182", "#8d5a97", "#c98a1b", "#4a4e69")

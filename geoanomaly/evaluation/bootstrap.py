@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoanomaly.errors import ParameterError
-from geoanomaly.ranking import Ranking, Scores
+from geoanomaly.evaluation.ranking import Ranking, Scores
 
 CONFIDENCE = 0.95
 RESAMPLES = 500

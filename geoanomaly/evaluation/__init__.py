@@ -1,0 +1,1 @@
+"""How good heatmaps are against labels: figures, intervals, curves, tables."""
