@@ -9,7 +9,7 @@ regions are the anomalies that it published (`geoanomaly.anomalies`), in the sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,15 @@ class Region:
 
     top: (row, column) of its highest pixel, which stays the same while the threshold
         moves, as long as the region is not joined to a higher one.
-    rows, cols (pixels,): where it is.
+    bounds: (minx, miny, maxx, maxy) in the heatmap's CRS.
+    rows, cols (pixels,): where it is, the highest pixel first.
     """
 
     id: int
     top: tuple[int, int]
     peak: float
     mean: float
+    bounds: tuple[float, ...]
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
 
@@ -110,58 +112,112 @@ def regions(hot: Hot, threshold: float) -> list[Region]:
     place, value = hot.place[kept], hot.surprise[kept].astype(np.float64)
     if not place.size:
         return []
-    label = _connected(place, hot.shape[1])
-    # Within each region the highest pixel first, of equal ones the first on the grid.
-    order = np.lexsort((place, -value, label))
-    place, value, label = place[order], value[order], label[order]
-    start = np.flatnonzero(np.diff(label, prepend=-1))
-    count = np.diff(start, append=len(label))
-    total = np.add.reduceat(value, start)
-    rows, cols = np.divmod(place, hot.shape[1])
-    large = np.flatnonzero(count >= MIN_PIXELS)
-    corners = _corners(hot.transform, rows, cols, start)
+    runs = _runs(place, value, hot.shape[1])
+    label = _connected(runs, hot.shape[1])
+    runs = runs[np.argsort(label, kind="stable")]
+    first = np.flatnonzero(np.diff(np.sort(label), prepend=-1))
+    pixels, total = (np.add.reduceat(each, first) for each in (runs.length, runs.total))
+    bounds = _bounds(hot, runs, first)
+    large = np.flatnonzero(pixels >= MIN_PIXELS)
     # numpy's last key is the first to count.
-    ranked = large[np.lexsort((*(each[large] for each in corners[::-1]), -total[large]))]
+    ranked = large[np.lexsort((*bounds[large].T[::-1], -total[large]))][:MAX_ANOMALIES]
+    inside, start = _pixels(runs, first, ranked)
+    rows, cols = np.divmod(_highest_first(place[inside], value[inside], start), hot.shape[1])
+    peak = np.maximum.reduceat(runs.peak, first)[ranked]
     return [
         Region(
-            id=number,
-            top=(int(rows[start[each]]), int(cols[start[each]])),
-            peak=float(value[start[each]]),
-            mean=float(total[each] / count[each]),
-            rows=rows[start[each] : start[each] + count[each]],
-            cols=cols[start[each] : start[each] + count[each]],
+            id=number + 1,
+            top=(int(rows[start[number]]), int(cols[start[number]])),
+            peak=float(peak[number]),
+            mean=float(total[each] / pixels[each]),
+            bounds=tuple(bounds[each].tolist()),
+            rows=rows[start[number] : start[number + 1]],
+            cols=cols[start[number] : start[number + 1]],
         )
-        for number, each in enumerate(ranked[:MAX_ANOMALIES], start=1)
+        for number, each in enumerate(ranked)
     ]
 
 
-def _connected(place: NDArray[np.int64], width: int) -> NDArray[np.int32]:
-    """Number of the region of each pixel; place is sorted."""
-    column = place % width
-    pairs = []
-    for step, edge in ((1, width - 1), (width - 1, 0), (width, -1), (width + 1, width - 1)):
-        # A step to the right from the last column, or to the left from the first, leaves the grid.
-        source = np.flatnonzero(column != edge)
-        found = np.searchsorted(place, place[source] + step)
-        there = found < len(place)
-        source, found = source[there], found[there]
-        same = place[found] == place[source] + step
-        pairs.append((source[same], found[same]))
-    row, col = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    graph = coo_array((np.ones(len(row), bool), (row, col)), shape=(len(place),) * 2)
+@dataclass(frozen=True)
+class _Runs:
+    """Pixels side by side in a row, as a table: several times fewer than pixels.
+
+    start: of the run among the pixels; place: of its first pixel on the grid.
+    """
+
+    start: NDArray[np.int64]
+    place: NDArray[np.int64]
+    length: NDArray[np.int64]
+    total: NDArray[np.float64]
+    peak: NDArray[np.float64]
+
+    def __getitem__(self, chosen: NDArray[Any]) -> _Runs:
+        return _Runs(*(getattr(self, each.name)[chosen] for each in fields(self)))
+
+
+def _runs(place: NDArray[np.int64], value: NDArray[np.float64], width: int) -> _Runs:
+    start = np.flatnonzero((np.diff(place, prepend=-2) != 1) | (place % width == 0))
+    return _Runs(
+        start,
+        place[start],
+        np.diff(start, append=len(place)),
+        np.add.reduceat(value, start),
+        np.maximum.reduceat(value, start),
+    )
+
+
+def _connected(runs: _Runs, width: int) -> NDArray[np.int32]:
+    """Number of the region of each run: runs of neighbouring rows that meet, also at corners."""
+    left = runs.place % width
+    below = runs.place - left + width
+    low = below + np.maximum(left - 1, 0)
+    high = below + np.minimum(left + runs.length, width - 1)
+    begin = np.searchsorted(runs.place + runs.length - 1, low)
+    count = np.maximum(np.searchsorted(runs.place, high, side="right") - begin, 0)
+    upper = np.repeat(np.arange(len(left)), count)
+    lower = np.repeat(begin, count) + _counted(count)
+    graph = coo_array((np.ones(len(upper), bool), (upper, lower)), shape=(len(left),) * 2)
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
-def _corners(
-    transform: Affine, rows: NDArray[np.int64], cols: NDArray[np.int64], start: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], ...]:
-    """minx, miny, maxx, maxy of each region, in the CRS."""
-    top, bottom = np.minimum.reduceat(rows, start), np.maximum.reduceat(rows, start) + 1
-    left, right = np.minimum.reduceat(cols, start), np.maximum.reduceat(cols, start) + 1
-    pixels: list[Any] = [(col, row) for row in (top, bottom) for col in (left, right)]
-    corners = [transform @ pixel for pixel in pixels]
-    x, y = (np.stack(part) for part in zip(*corners, strict=True))
-    return x.min(axis=0), y.min(axis=0), x.max(axis=0), y.max(axis=0)
+def _counted(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, ... up to each count, one after the other."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _bounds(hot: Hot, runs: _Runs, first: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(region, 4): minx, miny, maxx, maxy in the CRS."""
+    row, left = np.divmod(runs.place, hot.shape[1])
+    top, bottom = np.minimum.reduceat(row, first), np.maximum.reduceat(row, first) + 1
+    west = np.minimum.reduceat(left, first)
+    east = np.maximum.reduceat(left + runs.length, first)
+    pixels: list[Any] = [(col, line) for line in (top, bottom) for col in (west, east)]
+    x, y = (np.stack(part) for part in zip(*(hot.transform @ p for p in pixels), strict=True))
+    return np.stack([x.min(axis=0), y.min(axis=0), x.max(axis=0), y.max(axis=0)], axis=1)
+
+
+def _pixels(
+    runs: _Runs, first: NDArray[np.intp], chosen: NDArray[np.intp]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indexes of the pixels of the chosen regions, region by region, and where each begins."""
+    count = np.diff(first, append=len(runs.start))[chosen]
+    picked = runs[np.repeat(first[chosen], count) + _counted(count)]
+    inside = np.repeat(picked.start, picked.length) + _counted(picked.length)
+    ends = np.append(0, np.cumsum(picked.length))[np.append(0, np.cumsum(count))]
+    return inside, ends
+
+
+def _highest_first(
+    place: NDArray[np.int64], value: NDArray[np.float64], start: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The highest pixel of each region in its first place; of equal ones the first on the grid."""
+    if len(start) < 2:
+        return place
+    owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    highest = np.flatnonzero(value == np.maximum.reduceat(value, start[:-1])[owner])
+    top = highest[np.searchsorted(highest, start[:-1])]
+    place[start[:-1]], place[top] = place[top], place[start[:-1]]
+    return place
 
 
 def outlines(found: Sequence[Region], transform: Affine) -> Polygons:
