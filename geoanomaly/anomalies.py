@@ -34,6 +34,7 @@ def trace(heatmap: Path, mask: Path) -> list[Anomaly]:
         Anomaly(
             id=number + 1,
             geometry=shapes[number],
+            top=(int(groups.row[number]), int(groups.col[number])),
             pixels=int(groups.pixels[number]),
             area_m2=areas[number],
             peak=float(groups.peak[number]),

@@ -29,7 +29,7 @@ class Groups:
     """A table, one row a group.
 
     pixels; total, peak: sum and maximum of surprise; top, bottom, left, right: its rows and
-    columns, the last included; row, col: of one of its pixels.
+    columns, the last included; row, col: of its highest pixel, of equal ones the first on the grid.
     """
 
     pixels: NDArray[np.int64]
@@ -150,7 +150,7 @@ def _combine(groups: Groups, number: NDArray[Any]) -> Groups:
     """Rows of equal number (all from 0 on occur) as one."""
     if not len(groups):
         return groups
-    order = np.argsort(number, kind="stable")
+    order = np.lexsort((groups.col, groups.row, -groups.peak, number))
     start = np.flatnonzero(np.diff(number[order], prepend=-1))
     merge = {
         "pixels": np.add, "total": np.add, "peak": np.maximum, "top": np.minimum,

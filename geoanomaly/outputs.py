@@ -18,7 +18,7 @@ from rio_stac import create_stac_item
 from geoanomaly.inputs import Inputs
 from geoanomaly.legend import RAMP
 from geoanomaly.preview import Picture, draw_preview
-from geoanomaly.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
+from geoanomaly.rasters import HEATMAP, MASK, NODATA, above, heatmap_profile, mask_profile
 from geoanomaly.types import Anomaly
 from tiling.cog import whole_file, write_cogs
 from tiling.grid import TileGrid
@@ -51,27 +51,42 @@ class Threshold:
         }
 
 
+@dataclass(frozen=True)
+class Tally:
+    """Pixels that have a value, those above the threshold, and the highest value."""
+
+    valid: int = 0
+    above: int = 0
+    highest: float = 0.0
+
+    def plus(self, core: NDArray[np.float32], mask: NDArray[np.uint8]) -> Tally:
+        known = mask != NODATA
+        return Tally(
+            self.valid + int(known.sum()),
+            self.above + int((mask == 1).sum()),
+            max(self.highest, float(core.max(where=known, initial=0))),
+        )
+
+
 def write_rasters(
     out: Path, store: TileStore, grid: TileGrid, threshold: Threshold, *, threads: int
-) -> int:
-    """`heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above the threshold).
-
-    The answer is how many pixels have a value.
-    """
-    scored = 0
+) -> Tally:
+    """`heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above the threshold)."""
+    tally = Tally()
 
     def cores() -> Iterator[tuple[Tile, tuple[NDArray[Any], NDArray[Any]]]]:
-        nonlocal scored
+        nonlocal tally
         for tile, core in store.cores(grid):
-            scored += int(np.isfinite(core).sum())
-            yield tile, (core, above(core, threshold.surprise))
+            mask = above(core, threshold.surprise)
+            tally = tally.plus(core, mask)
+            yield tile, (core, mask)
 
     profiles = {
         out / HEATMAP: heatmap_profile(threshold.tags()),
         out / MASK: mask_profile(threshold.tags()),
     }
     write_cogs(profiles, grid.geobox, cores(), threads=threads)
-    return scored
+    return tally
 
 
 def write_vectors(out: Path, anomalies: Sequence[Anomaly], crs: Any) -> None:
@@ -92,6 +107,8 @@ def write_vectors(out: Path, anomalies: Sequence[Anomaly], crs: Any) -> None:
                 name: np.array([each.bbox[i] for each in anomalies], dtype=float)
                 for i, name in enumerate(("minx", "miny", "maxx", "maxy"))
             },
+            "row": [each.top[0] for each in anomalies],
+            "col": [each.top[1] for each in anomalies],
         },
         geometry=[each.geometry for each in anomalies],
         crs=crs,

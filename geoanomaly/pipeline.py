@@ -95,10 +95,10 @@ def _publish(out: Path, done: Run, store: TileStore, threads: int, report: Repor
     with ThreadPoolExecutor(1) as beside:
         # A scene without overviews is decoded whole for its picture, while the files are packed.
         scene = beside.submit(scene_picture, done.inputs)
-        scored = outputs.write_rasters(out, store, done.grid, threshold, threads=threads)
+        tally = outputs.write_rasters(out, store, done.grid, threshold, threads=threads)
         report(Progress("writing", 95, "anomalies"))
         anomalies = trace(out / HEATMAP, out / MASK)
         outputs.write_vectors(out, anomalies, crs)
         outputs.write_style(out)
         outputs.write_preview(out, scene.result(), threshold, done.doubt)
-    return Found(tuple(anomalies), scored)
+    return Found(tuple(anomalies), tally)

@@ -13,8 +13,9 @@ from tiling.cog import CogProfile
 
 HEATMAP, MASK = "heatmap.tif", "mask.tif"
 
-_NODATA = 255
-_COLOURS = {0: (0, 0, 0, 0), 1: (240, 59, 32, 255), _NODATA: (0, 0, 0, 0)}
+NODATA = 255
+"""Of a mask: where the heatmap has no value."""
+_COLOURS = {0: (0, 0, 0, 0), 1: (240, 59, 32, 255), NODATA: (0, 0, 0, 0)}
 
 
 def heatmap_profile(tags: Mapping[str, str]) -> CogProfile:
@@ -25,7 +26,7 @@ def heatmap_profile(tags: Mapping[str, str]) -> CogProfile:
 def mask_profile(tags: Mapping[str, str]) -> CogProfile:
     return CogProfile(
         "uint8",
-        _NODATA,
+        NODATA,
         "1 = anomalous, 0 = ordinary",
         resampling="MODE",
         tags=tags,
@@ -36,4 +37,4 @@ def mask_profile(tags: Mapping[str, str]) -> CogProfile:
 def above(surprise: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
     """What a mask has for surprise: 1 = at the threshold or above, 255 = no value."""
     found = (surprise >= threshold).astype(np.uint8)
-    return np.where(np.isfinite(surprise), found, np.uint8(_NODATA))
+    return np.where(np.isfinite(surprise), found, np.uint8(NODATA))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
@@ -23,6 +24,7 @@ from scipy.sparse.csgraph import connected_components
 
 from geoanomaly import polygons
 from geoanomaly.anomalies import MAX_ANOMALIES, MIN_PIXELS
+from geoanomaly.places import Places
 from geoanomaly.polygons import Pixels, Polygons
 
 FLOOR = 1.0
@@ -227,6 +229,24 @@ def outlines(found: Sequence[Region], transform: Affine) -> Polygons:
     group = np.repeat(np.arange(len(found)), [region.pixels for region in found])
     rows, cols = (np.concatenate([getattr(each, n) for each in found]) for n in ("rows", "cols"))
     return polygons.outlines(Pixels(group, rows, cols), transform)
+
+
+def areas(hot: Hot, found: Sequence[Region]) -> NDArray[np.float64]:
+    """Geodesic, in m2; NaN without a CRS.
+
+    As many as its pixels of the pixels around the middle of a region: no outline is traced.
+    """
+    if not hot.crs or not found:
+        return np.full(len(found), np.nan)
+    middles: Any = np.array([(r.cols.mean() + 0.5, r.rows.mean() + 0.5) for r in found]).T
+    middle = np.stack(hot.transform @ middles, axis=1)
+    minx, miny, maxx, maxy = np.array([region.bounds for region in found]).T
+    half = np.stack([maxx - minx, maxy - miny], axis=1) / 2
+    places = Places(hot.crs)
+    boxes: Any = shapely.box(*(middle - half).T, *(middle + half).T)
+    per_unit = places.areas(places.geometries(boxes)) / (4 * half.prod(axis=1))
+    pixels = np.array([region.pixels for region in found])
+    return np.asarray(pixels * abs(hot.transform.determinant) * per_unit)
 
 
 def centre(region: Region, transform: Affine) -> tuple[float, float]:

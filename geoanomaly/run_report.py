@@ -19,7 +19,7 @@ from geoanomaly.comparability import Comparability
 from geoanomaly.inputs import Inputs
 from geoanomaly.legend import caution
 from geoanomaly.models import Model
-from geoanomaly.outputs import Threshold
+from geoanomaly.outputs import Tally, Threshold
 from geoanomaly.places import pixels_per_km2
 from geoanomaly.scenes import SceneInfo
 from geoanomaly.types import Anomaly, JobSpec
@@ -50,10 +50,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Found:
-    """scored: pixels that have a value."""
+    """The anomalies, and a count of the heatmap's pixels."""
 
     anomalies: tuple[Anomaly, ...]
-    scored: int
+    tally: Tally
 
 
 class Clock:
@@ -98,7 +98,8 @@ def describe(run: Run, found: Found, clock: Clock) -> dict[str, Any]:
         },
         "seconds": clock.seconds,
         "stac": _properties(run),
-        "valid": _valid(inputs, grid, found.scored),
+        "valid": _valid(inputs, grid, found.tally.valid),
+        "surprise": {"above": found.tally.above, "highest": found.tally.highest},
     }
     if run.comparability:
         told["comparability"] = run.comparability.to_json()

@@ -226,6 +226,7 @@ class Anomaly:
 
     geometry: polygon, or parts that touch at corners, in the heatmap's CRS (pixel
         coordinates where there is none).
+    top: (row, column) of its highest pixel.
     area_m2: geodesic area; None without a CRS.
     peak, mean: surprise (-log10 of the share of normal pixels that score as high).
     bbox: (minx, miny, maxx, maxy) in the heatmap's CRS.
@@ -233,6 +234,7 @@ class Anomaly:
 
     id: int
     geometry: BaseGeometry
+    top: tuple[int, int]
     pixels: int
     area_m2: float | None
     peak: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import shapely
 from odc.geo.geobox import GeoBox
 
 from geoanomaly.areas import crs_name
@@ -20,13 +20,16 @@ from geoanomaly.inputs import Inputs, open_inputs
 from geoanomaly.legend import RAMP, UNIT
 from geoanomaly.places import Places, map_box, pixels_per_km2
 from geoanomaly.reasons import Reading, Usual, read_place, readable, to_json, usual
-from geoanomaly.regions import Hot, Region, centre, hot_pixels, outlines, regions
+from geoanomaly.regions import Hot, Region, hot_pixels, regions
 from geoanomaly.types import Job, JobSpec, Scene
+from web.findings import Findings, geojson, of_regions, published
 from web.layers import LEVELS, Layer, layer_path, layer_scene, styles
 from web.problems import UnknownFileError
 from web.service import Service
 
 SCENES = (Layer.BEFORE, Layer.AFTER)
+
+_READERS = ThreadPoolExecutor(2, thread_name_prefix="heatmap")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,19 @@ class Result:
 
     @property
     def hot(self) -> Hot:
-        return _hot(str(self.heatmap), self.heatmap.stat().st_mtime_ns)
+        try:
+            return _hot(*self._file).result()
+        except Exception:
+            _hot.cache_clear()  # it may be readable the next time
+            raise
+
+    def read_ahead(self) -> None:
+        """Begin to read what `hot` has; it takes seconds for a large scene."""
+        _hot(*self._file)
+
+    @property
+    def _file(self) -> tuple[str, int]:
+        return str(self.heatmap), self.heatmap.stat().st_mtime_ns
 
     @property
     def threshold(self) -> float:
@@ -49,7 +64,7 @@ class Result:
     def regions(self, threshold: float) -> list[Region]:
         """Regions at a threshold, which is moved up to the lowest that the heatmap allows."""
         # A slider has steps; the run's own threshold need not be one of them.
-        return _regions(str(self.heatmap), self.heatmap.stat().st_mtime_ns, round(threshold, 6))
+        return _regions(*self._file, round(threshold, 6))
 
 
 def result_of(parts: Service, job: Job) -> Result:
@@ -61,13 +76,14 @@ def result_of(parts: Service, job: Job) -> Result:
 
 # The time of change is part of each key: a file that was replaced is read again.
 @lru_cache(maxsize=2)
-def _hot(path: str, _changed: int) -> Hot:
-    return hot_pixels(Path(path))
+def _hot(path: str, _changed: int) -> Future[Hot]:
+    """At once: whoever comes while a heatmap is read waits for the same reading."""
+    return _READERS.submit(hot_pixels, Path(path))
 
 
 @lru_cache(maxsize=16)
 def _regions(path: str, changed: int, threshold: float) -> list[Region]:
-    hot = _hot(path, changed)
+    hot = _hot(path, changed).result()
     return regions(hot, max(threshold, hot.floor))
 
 
@@ -124,54 +140,20 @@ def _scene(parts: Service, job: Job, layer: Layer) -> dict[str, Any] | None:
     }
 
 
-def anomalies(parts: Service, result: Result, threshold: float) -> dict[str, Any]:
-    """A GeoJSON FeatureCollection of all regions above a threshold, with their judgements.
-
-    Coordinates are the map's: see `regions.Places`.
-    """
-    hot = result.hot
-    found = result.regions(threshold)
+def anomalies(parts: Service, result: Result, threshold: float, *, draw: bool) -> str:
+    """All regions above a threshold with their judgements, as GeoJSON; draw: with outlines."""
+    found = _published(parts, result, draw=draw) if threshold == result.threshold else None
+    if found is None:
+        found = of_regions(result.hot, result.regions(threshold), threshold, draw=draw)
     judged = {each.key: each for each in parts.store.judgements(result.job.id)}
-    places = Places(hot.crs)
-    natives = outlines(found, hot.transform)
-    shown = places.geometries(natives)
-    tops = np.array([centre(region, hot.transform) for region in found]).reshape(-1, 2)
-    # Eight decimals of a degree are a millimetre.
-    rounded = shapely.transform(shown, lambda xy: xy.round(8))
-    shapes: list[str] = list(shapely.to_geojson(rounded))
-    features = []
-    rows = zip(found, natives, places.areas(shown), shapes, places.points(tops), strict=True)
-    for region, native, area, text, (x, y) in rows:
-        judgement = judged.get(region.key)
-        properties = {
-            "key": region.key,
-            "peak": round(region.peak, 3),
-            "mean": round(region.mean, 3),
-            "pixels": region.pixels,
-            "area_m2": round(float(area), 1) if hot.crs else None,
-            "x": round(float(x), 8),
-            "y": round(float(y), 8),
-            "bounds": [float(value) for value in native.bounds],
-            "verdict": judgement.verdict.value if judgement else None,
-            "note": judgement.note if judgement else "",
-        }
-        features.append(
-            {
-                "type": "Feature",
-                "id": region.id,
-                "geometry": json.loads(text),
-                "properties": properties,
-            }
-        )
-    return {
-        "type": "FeatureCollection",
-        "threshold": max(threshold, hot.floor),
-        "floor": hot.floor,
-        "highest": hot.highest,
-        "above": int((hot.surprise >= threshold).sum()),
-        "valid": hot.valid,
-        "features": features,
-    }
+    return geojson(found, threshold, judged)
+
+
+def _published(parts: Service, result: Result, *, draw: bool) -> Findings | None:
+    """The run's own anomalies; the next question will be about other ones, or their pixels."""
+    result.read_ahead()
+    vectors = parts.output(result.job, "anomalies.gpkg")
+    return published(result.heatmap, vectors, result.report, draw=draw) if vectors else None
 
 
 def region_at(result: Result, key: str, threshold: float) -> Region:

@@ -62,9 +62,16 @@ def view(parts: Parts, job_id: str) -> dict[str, Any]:
 
 
 @router.get("/jobs/{job_id}/anomalies", summary="Anomalies at any threshold, as GeoJSON")
-def anomalies(parts: Parts, job_id: str, surprise: Surprise = None) -> dict[str, Any]:
+def anomalies(
+    parts: Parts,
+    job_id: str,
+    surprise: Surprise = None,
+    outlines: Annotated[bool, Query(description="With geometries, or the table alone.")] = True,
+) -> Response:
     found = result(parts, job_id)
-    return results.anomalies(parts, found, found.threshold if surprise is None else surprise)
+    at = found.threshold if surprise is None else surprise
+    text = results.anomalies(parts, found, at, draw=outlines)
+    return Response(text, media_type="application/geo+json")
 
 
 @router.get("/jobs/{job_id}/anomalies/{key}", summary="Why an anomaly stands out")

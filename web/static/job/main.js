@@ -89,20 +89,26 @@ async function start() {
   }
 
   async function load() {
-    const found = await list(`${JOB}/anomalies?surprise=${threshold.value}`);
+    const address = `${JOB}/anomalies?surprise=${threshold.value}`;
+    // Outlines of thousands take a second to trace and to send: the table does not wait for them.
+    const found = await list(`${address}&outlines=false`);
     if (!found) return;
     const key = byId(table.selected)?.properties.key;
     features = found.features;
     threshold.limit(found.floor, found.highest);
     threshold.compare(found);
     table.fill(features);
-    frame.tell("anomalies", {
-      shown: $("outlines").checked,
-      features: features.map(({ id, geometry, properties }) => ({ id, geometry, verdict: properties.verdict })),
-    });
+    frame.tell("anomalies", { shown: $("outlines").checked, features: [] });
     // The same place, under the number that it has now.
     const same = features.find((each) => each.properties.key === key);
     if (key) select(same?.id ?? null, { fly: false, focus: false });
+    const drawn = features.length ? await list(address) : found;
+    if (!drawn) return;
+    frame.tell("anomalies", {
+      shown: $("outlines").checked,
+      features: drawn.features.map(({ id, geometry }) => ({ id, geometry, verdict: byId(id)?.properties.verdict })),
+    });
+    if (table.selected) frame.tell("select", { id: table.selected, fly: false });
   }
 
   async function readPoint({ x, y }) {
