@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,12 +30,21 @@ class Client:
     """Talks to one service. Its errors are those of `geoanomaly.errors`, as if the work were local.
 
     url: where the service is, with its path prefix if it has one.
+    key: an API key; by default that of GEOANOMALY_API_KEY, if there is one.
     transport: for tests and for those who need a proxy of their own.
     """
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=f"{self.url}/", timeout=TIMEOUT, transport=transport)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/", timeout=TIMEOUT, transport=transport, headers=_sent(key)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -180,6 +190,12 @@ class Client:
             raise error_of(response, self.url)
 
 
+def _sent(key: str | None) -> dict[str, str]:
+    # An option of a command would show it in the list of processes.
+    key = os.environ.get("GEOANOMALY_API_KEY") if key is None else key
+    return {"Authorization": f"Bearer {key.strip()}"} if key else {}
+
+
 def is_final(state: Mapping[str, Any]) -> bool:
     return JobStatus(state["status"]).final
 
@@ -194,6 +210,11 @@ _BY_TITLE: Mapping[str, type[errors.InputError]] = {
     "Scene cannot be used": errors.SceneError,
     "Area cannot be used": errors.AreaError,
     "Parameter not allowed": errors.ParameterError,
+}
+_BY_ACCESS: Mapping[str, type[errors.AccessError]] = {
+    "No valid key": errors.UnauthorizedError,
+    "Not allowed": errors.ForbiddenError,
+    "More than you may have": errors.QuotaError,
 }
 _BY_TYPE: Mapping[str, type[errors.GeoanomalyError]] = {
     "result-not-ready": errors.ResultNotReadyError,
@@ -218,6 +239,8 @@ def error_of(response: httpx.Response, url: str) -> errors.GeoanomalyError:
         return errors.JobFailedError(detail)
     if response.status_code == 404:
         return errors.NotFoundError(detail)
+    if kind_of_access := _BY_ACCESS.get(title):
+        return kind_of_access(detail)
     if response.status_code < 500:
         return _BY_TITLE.get(title, errors.InputError)(detail, field=field or "request")
     return errors.ServiceError(detail)

@@ -24,7 +24,8 @@ class Demo:
         self._temporary = data_dir is None
         self.folder = data_dir or Path(tempfile.mkdtemp(prefix="geoanomaly-demo-"))
         self.size, self.seed = size, seed
-        settings = Settings(data_dir=self.folder / "data")
+        # Its own, on loopback: a key that the environment asks for elsewhere is not needed here.
+        settings = Settings(data_dir=self.folder / "data", access=False)
         try:
             self._service = Service(settings, "127.0.0.1", port if _free(port) else 0)
         except BaseException:

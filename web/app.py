@@ -10,10 +10,14 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from geoanomaly import __version__
+from geoanomaly.access.store import KeyStore
 from geoanomaly.budget import set_limits
 from geoanomaly.jobs import JobStore
+from geoanomaly.logs import configure
 from geoanomaly.settings import Settings
+from web.access import Guard
 from web.assets import STATIC
+from web.headers import SecurityHeaders
 from web.problems import add_problem_handlers
 from web.routes import (
     areas,
@@ -22,10 +26,12 @@ from web.routes import (
     jobs,
     judgements,
     landing,
+    metrics,
     pages,
     processes,
     results,
     scenes,
+    session,
 )
 from web.routes.tiles import tiles_router
 from web.service import Check, Ring, Service, check_spec, ring_worker
@@ -42,13 +48,21 @@ def create_app(
     """The service as an ASGI application; `settings` default to the environment."""
     chosen = settings or Settings()
     set_limits(chosen)
-    service = Service(chosen, JobStore(chosen.database), check, ring)
+    if settings is None:
+        # A process of its own; tests and other applications log as they like.
+        configure(chosen)
+    store = JobStore(chosen.database)
+    keys = KeyStore(store.database)
+    service = Service(chosen, store, check, ring, keys)
     app = FastAPI(
         title="geoanomaly", version=__version__, description=DESCRIPTION, lifespan=_lifespan,
         # FastAPI's own pages load scripts from the internet.
         openapi_url=None, docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.service = service
+    # The last one added is the outermost.
+    app.add_middleware(Guard, settings=chosen, keys=keys)
+    app.add_middleware(SecurityHeaders)
     add_problem_handlers(app)
     _add_routes(app)
     return app
@@ -56,7 +70,8 @@ def create_app(
 
 def _add_routes(app: FastAPI) -> None:
     for module in (
-        landing, processes, jobs, events, scenes, areas, pages, results, judgements, exports
+        landing, session, metrics, processes, jobs, events, scenes, areas, pages, results,
+        judgements, exports,
     ):  # fmt: skip
         app.include_router(module.router)
     app.include_router(tiles_router())

@@ -92,7 +92,8 @@ def results_document(request: Request, job: Job) -> dict[str, Any]:
 
 def scene_document(request: Request, scene: SceneRecord) -> dict[str, Any]:
     """A scene without its path on the server."""
-    values = {name: value for name, value in vars(scene).items() if name != "path"}
+    hidden = ("path", "tenant")
+    values = {name: value for name, value in vars(scene).items() if name not in hidden}
     values["created"] = _iso(scene.created)
     values["bands"] = list(scene.bands)
     values["links"] = [link(address(request, "scene", scene_id=scene.id), "self")]

@@ -49,7 +49,8 @@ NOT_VENDORED = (
 @dataclass(frozen=True)
 class Sheet:
     """One raster on the map. first_zoom, native_zoom: at which it fills a tile, and at which a
-    pixel of the tile is one of its own."""
+    pixel of the tile is one of its own. ticket: with which the page, which has no origin and so
+    no cookie, asks for tiles; None where nobody needs one."""
 
     layer: Layer
     path: Path
@@ -57,6 +58,7 @@ class Sheet:
     first_zoom: int
     native_zoom: int
     georeferenced: bool
+    ticket: str | None
 
 
 def render_map(parts: Service, job: Job, origins: Origins) -> str:
@@ -108,19 +110,20 @@ def sheets_of(parts: Service, job: Job) -> dict[Layer, Sheet]:
 def _sheets(parts: Service, job: Job) -> Iterator[Sheet]:
     for layer in (Layer.HEATMAP, Layer.MASK, Layer.BEFORE, Layer.AFTER):
         try:
-            yield _sheet(layer, layer_path(parts, job, layer))
+            yield _sheet(layer, layer_path(parts, job, layer), parts.ticket(job))
         except UnknownFileError:
             if layer is Layer.HEATMAP:
                 raise
 
 
-def _sheet(layer: Layer, path: Path) -> Sheet:
+def _sheet(layer: Layer, path: Path, ticket: str | None) -> Sheet:
     with rasterio.open(path) as raster:
         box = map_box(GeoBox(raster.shape, raster.transform, raster.crs))
         if not raster.crs:
-            return Sheet(layer, path, box, 0, 0, False)
+            return Sheet(layer, path, box, 0, 0, False, ticket)
     with Reader(str(path)) as reader:
-        return Sheet(layer, path, box, int(reader.minzoom), int(reader.maxzoom), True)
+        zooms = int(reader.minzoom), int(reader.maxzoom)
+        return Sheet(layer, path, box, *zooms, True, ticket)
 
 
 def chart_of(heat: Sheet, **options: Any) -> BareMap:
@@ -190,6 +193,8 @@ def raster_layer(
 ) -> Any:
     """Tiles, or one picture where there is no CRS. more: options of Leaflet's layer."""
     root = f"tiles/{sheet.layer.value}"
+    if sheet.ticket:
+        query += f"{'&' if query else '?'}ticket={sheet.ticket}"
     if not sheet.georeferenced:
         mark = "&" if query else "?"
         url = f"{root}/preview.png{query}{mark}max_size={PREVIEW_SIDE}"

@@ -21,6 +21,7 @@ from rio_tiler.errors import (
 from starlette.exceptions import HTTPException
 
 from geoanomaly import errors
+from web.headers import headers_of
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,9 @@ TABLE: Mapping[type[Exception], Kind] = {
     errors.UnknownModelError: Kind(404, "No such model", field="model"),
     errors.UnknownSceneError: Kind(404, "No such scene"),
     errors.NotFoundError: Kind(404, "Not found"),
+    errors.UnauthorizedError: Kind(401, "No valid key"),
+    errors.ForbiddenError: Kind(403, "Not allowed"),
+    errors.QuotaError: Kind(403, "More than you may have"),
     errors.ResultNotReadyError: Kind(404, "Result not ready", f"{OGC}/result-not-ready"),
     errors.JobFailedError: Kind(404, "Job ended without a result"),
     errors.ServiceError: Kind(503, "Part of the service is not available"),
@@ -98,14 +102,24 @@ def kind_of(error: Exception) -> Kind:
     return next(TABLE[base] for base in type(error).__mro__ if base in TABLE)
 
 
-def _known(_: Request, error: Exception) -> JSONResponse:
+def problem_of(error: Exception) -> JSONResponse:
+    """The answer that the table has for an error."""
     kind = kind_of(error)
-    if kind.status >= 500:
+    status, headers = kind.status, {}
+    if status >= 500:
         log.error("%s", kind.title, exc_info=error)
+    if isinstance(error, errors.UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.QuotaError) and error.retry_after is not None:
+        status, headers["Retry-After"] = 429, str(error.retry_after)
     return problem(
-        kind.status, kind.title, str(error), type=kind.type,
-        field=getattr(error, "field", kind.field),
+        status, kind.title, str(error), type=kind.type,
+        field=getattr(error, "field", kind.field), headers=headers,
     )  # fmt: skip
+
+
+def _known(_: Request, error: Exception) -> JSONResponse:
+    return problem_of(error)
 
 
 def _http(_: Request, error: Exception) -> JSONResponse:
@@ -122,10 +136,11 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
     return problem(400, "Request not valid", detail, field=".".join(place) or None)
 
 
-def _unexpected(_: Request, error: Exception) -> JSONResponse:
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # The reason is in the log, not in the answer: it may name files and addresses.
     del error
-    return problem(500, "Unexpected error", FAILED)
+    # Answered outside of every middleware.
+    return problem(500, "Unexpected error", FAILED, headers=headers_of(request.scope))
 
 
 def add_problem_handlers(app: FastAPI) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from geoanomaly import __version__
-from geoanomaly.cli import local, service
+from geoanomaly.cli import keys, local, service
 from geoanomaly.errors import GeoanomalyError, InputError, NotFoundError, UnknownModelError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(keys.app)
 
 
 @app.callback(invoke_without_command=True)

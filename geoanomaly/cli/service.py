@@ -29,6 +29,7 @@ from geoanomaly.cli.progress import progress_line
 
 if TYPE_CHECKING:
     from geoanomaly.client import Client
+    from geoanomaly.settings import Settings
 
 Url = Annotated[
     str, typer.Option(metavar="URL", envvar="GEOANOMALY_URL", help="Address of the service.")
@@ -48,10 +49,13 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Jobs that run at the same time.")] = 1,
 ) -> None:
     """Run web server, worker and broker together, until Ctrl-C."""
+    from geoanomaly.access.exposure import exposed
     from geoanomaly.service import Service
     from geoanomaly.settings import Settings
 
-    settings = Settings(data_dir=data_dir) if data_dir else Settings()
+    settings = exposed(Settings(data_dir=data_dir) if data_dir else Settings(), host)
+    if settings.access:
+        _check_keys(settings)
     with Service(settings, host, port, workers) as running:
         typer.echo(f"geoanomaly serves at {running.url}/ui (data in {settings.data_dir})")
         typer.echo("Ctrl-C stops it")
@@ -206,6 +210,18 @@ def _wait(client: Client, job_id: str) -> None:
     except KeyboardInterrupt:
         typer.echo(f"\nthe job goes on; `geoanomaly cancel {job_id}` stops it", err=True)
         raise typer.Exit(130) from None
+
+
+def _check_keys(settings: Settings) -> None:
+    from geoanomaly.access.exposure import check_keys
+    from geoanomaly.access.store import KeyStore
+    from geoanomaly.jobs.database import Database
+
+    database = Database(settings.database)
+    try:
+        check_keys(KeyStore(database))
+    finally:
+        database.close()
 
 
 def _client(url: str) -> Client:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, Select, Update, insert, or_, select, upd
 from geoanomaly.errors import LeaseLostError, UnknownJobError
 from geoanomaly.jobs.records import Lease
 from geoanomaly.jobs.states import check_move
+from geoanomaly.jobs.statistics import tally
 from geoanomaly.jobs.tables import jobs, remarks, transitions
 from geoanomaly.jobs.watch import Beat
 from geoanomaly.types import JobSpec, JobStatus, Price, Progress
@@ -170,6 +171,7 @@ def take_back(conn: Connection, beat: Beat, now: float) -> None:
         return
     values = {"stage": "queued", "message": "Its worker fell silent.", "rung": NEVER}
     move(conn, row, JobStatus.ACCEPTED, now, "its worker fell silent", **values)
+    tally(conn, "lease_takeovers")
 
 
 def dismiss(conn: Connection, row: JobRow, now: float, note: str) -> None:
@@ -183,6 +185,16 @@ def succeed(
     values: dict[str, Any] = {"stage": "done", "percent": 100.0, "outputs": [*outputs]}
     values["bytes"] = size
     move(conn, row, JobStatus.SUCCESSFUL, now, message="", **values)
+    tally_tiles(conn, row, 100.0)
+    tally(conn, "pixels", by=row.pixels)
+    tally(conn, "job_seconds", by=max(0, round(now - row.started)))
+
+
+def tally_tiles(conn: Connection, row: JobRow, percent: float) -> None:
+    """Count the tiles that have come since the row was read: its percentage never falls."""
+    before, after = (int(row.tiles * share / 100) for share in (row.percent, percent))
+    if after > before:
+        tally(conn, "tiles", by=after - before)
 
 
 def fail(conn: Connection, row: JobRow, now: float, reason: str) -> None:

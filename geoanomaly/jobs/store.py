@@ -38,14 +38,8 @@ from geoanomaly.jobs.records import (
     scene_values,
     transition_of,
 )
-from geoanomaly.jobs.tables import (
-    counters,
-    jobs,
-    judgements,
-    remarks,
-    scenes,
-    transitions,
-)
+from geoanomaly.jobs.statistics import Statistics, read_statistics, tally
+from geoanomaly.jobs.tables import jobs, judgements, remarks, scenes, transitions
 from geoanomaly.jobs.watch import Watch
 from geoanomaly.types import Job, JobSpec, JobStatus, Price, Process, Progress
 
@@ -241,6 +235,7 @@ class JobStore:
                 "updated": self._clock(),
             }
             conn.execute(moves.one(lease.job_id).values(**values))
+            moves.tally_tiles(conn, row, float(values["percent"]))
             if moves.is_news(row, progress):
                 moves.remark(
                     conn, lease.job_id, values["updated"], progress.stage, progress.message
@@ -366,26 +361,13 @@ class JobStore:
 
     def count(self, name: str, label: str = "") -> None:
         """One more of it, such as a refusal of the sandbox and its reason."""
-        table = counters.c
-        here = (table.name == name, table.label == label)
-        more = update(counters).where(*here).values(value=table.value + 1)
-        first = insert(counters).values(name=name, label=label, value=1)
         with self._write() as conn:
-            if conn.execute(more).rowcount:
-                return
-        try:
-            with self._write() as conn:
-                conn.execute(first)
-        except IntegrityError:
-            # Another process counted the first one after we looked.
-            with self._write() as conn:
-                conn.execute(more)
+            tally(conn, name, label)
 
-    def counters(self) -> dict[tuple[str, str], int]:
-        """Values by name and label."""
-        query = select(counters).order_by(counters.c.name, counters.c.label)
+    def statistics(self) -> Statistics:
+        """Of all tenants."""
         with self._read() as conn:
-            return {(row.name, row.label): int(row.value) for row in conn.execute(query)}
+            return read_statistics(conn, self._clock())
 
 
 def _judgement(job_id: str, row: int, col: int) -> Delete:

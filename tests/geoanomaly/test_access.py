@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from geoanomaly.access import KeyStore, Role, open_ticket, ticket_for
 from geoanomaly.access import store as key_store
-from geoanomaly.access.store import SESSION_SECONDS
+from geoanomaly.access.keys import Role
+from geoanomaly.access.store import SESSION_SECONDS, KeyStore
+from geoanomaly.access.tickets import open_ticket, ticket_for
 from geoanomaly.errors import (
     NotFoundError,
     ParameterError,
@@ -290,7 +291,5 @@ def test_bytes_that_are_kept(store: JobStore) -> None:
 def test_what_processes_count_together(store: JobStore) -> None:
     for label in ("memory", "time", "memory"):
         store.count("sandbox_refusals", label)
-    assert store.counters() == {
-        ("sandbox_refusals", "memory"): 2,
-        ("sandbox_refusals", "time"): 1,
-    }
+    counted = {("sandbox_refusals", "memory"): 2, ("sandbox_refusals", "time"): 1}
+    assert store.statistics().counters == counted

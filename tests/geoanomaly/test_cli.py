@@ -36,6 +36,7 @@ COMMAND = str(Path(sys.executable).with_name("geoanomaly"))
 COMMANDS = [
     *("detect", "train", "evaluate", "models", "doctor"),
     *("serve", "worker", "submit", "status", "cancel", "download", "demo"),
+    "keys",
 ]
 
 Pair = tuple[Path, Path, NDArray[np.bool_]]

@@ -172,10 +172,12 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def running_backend(folder: Path) -> Iterator[Backend]:
+def running_backend(folder: Path, **changes: Any) -> Iterator[Backend]:
+    """changes: of the settings."""
     roots = (folder / "archive",)
     roots[0].mkdir()
-    settings = Settings(data_dir=folder / "data", scene_roots=roots, max_upload_bytes=4_000_000)
+    values = {"data_dir": folder / "data", "scene_roots": roots, "max_upload_bytes": 4_000_000}
+    settings = Settings(**{**values, **changes})
     rung: list[str] = []
 
     def ring(job_id: str, _: Settings) -> bool:

@@ -234,7 +234,10 @@ def test_models_are_the_folders_with_a_card(backend: Backend) -> None:
 
 
 def test_health_and_metrics(backend: Backend) -> None:
-    assert get(backend, "/healthz")["status"] == "ok"
+    found = get(backend, "/healthz")
+    assert found["status"] == "degraded", "this service has no broker"
+    assert found["checks"]["database"] == "ok"
+    assert found["checks"]["broker"].startswith("away")
     text = backend.http.get("/metrics").text
     assert 'geoanomaly_jobs{status="successful"}' in text
     assert 'geoanomaly_jobs{status="failed"}' in text

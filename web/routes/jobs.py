@@ -74,9 +74,10 @@ def log(parts: Parts, job_id: str) -> dict[str, Any]:
 @router.post("/jobs/{job_id}/retry", status_code=201)
 def retry(request: Request, response: Response, parts: Parts, job_id: str) -> dict[str, Any]:
     """The same request once more, as a new job: checked again, since its scenes may be gone."""
-    spec = parts.store.get(job_id).spec
-    price = parts.check(spec, parts.settings)
-    again = parts.store.create(spec, price=price)
+    job = parts.store.get(job_id)
+    owner = parts.of_owner(job)
+    price = owner.check(job.spec, owner.settings)
+    again = owner.store.create(job.spec, price=price, quota=owner.quota)
     parts.ring(again.id, parts.settings)
     response.headers["Location"] = address(request, "job", job_id=again.id)
     return accepted_document(request, again, price)

@@ -1,4 +1,4 @@
-"""`/`, `/conformance`, `/models`, `/healthz` and `/metrics`."""
+"""`/`, `/conformance` and `/models`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 
-from geoanomaly import __version__
 from web.links import address, link
 from web.service import Parts
 
@@ -64,16 +63,3 @@ def models(parts: Parts) -> dict[str, Any]:
         kept = {key: card[key] for key in ("sensor", "bands", "digest") if key in card}
         found.append({"name": path.parent.name, **kept})
     return {"models": found}
-
-
-@router.get("/healthz", summary="Answers while the service can reach its database")
-def health(parts: Parts) -> dict[str, Any]:
-    parts.store.counts()
-    return {"status": "ok", "version": __version__}
-
-
-@router.get("/metrics", response_class=PlainTextResponse, summary="For Prometheus")
-def metrics(parts: Parts) -> PlainTextResponse:
-    lines = ["# HELP geoanomaly_jobs Jobs by status.", "# TYPE geoanomaly_jobs gauge"]
-    lines += [f'geoanomaly_jobs{{status="{s}"}} {n}' for s, n in parts.store.counts().items()]
-    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")

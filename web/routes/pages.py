@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from geoanomaly import __version__
+from geoanomaly.access.keys import Principal
 from geoanomaly.detectors import detectors_for
 from geoanomaly.errors import ParameterError
 from geoanomaly.sensors import SENSORS
@@ -20,7 +22,16 @@ from web.service import Parts
 
 router = APIRouter()
 
-TEMPLATES = Jinja2Templates(directory=Path(__file__).parents[1] / "templates")
+
+def _owner(request: Request) -> dict[str, Any]:
+    """Who is signed in; None where nobody has to."""
+    principal: Principal | None = request.state.principal
+    return {"owner": principal.tenant if principal and principal.key else None}
+
+
+TEMPLATES = Jinja2Templates(
+    directory=Path(__file__).parents[1] / "templates", context_processors=[_owner]
+)
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
     # One address outside, and only for the base map that a user may choose.

@@ -73,7 +73,7 @@ def execution(
     _refuse_unknown_outputs(known, body)
     spec = job_spec(known, body.inputs, parts.settings, parts.store.get_scene)
     found = parts.check(spec, parts.settings)
-    job = parts.store.create(spec, idempotency_key=idempotency_key, price=found)
+    job = parts.store.create(spec, idempotency_key=idempotency_key, price=found, quota=parts.quota)
     # A bell that nobody hears is no error: the sweep rings again.
     parts.ring(job.id, parts.settings)
     response.headers["Location"] = address(request, "job", job_id=job.id)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from geoanomaly.access.tickets import TICKET_SECONDS
 from geoanomaly.errors import ParameterError
 from geoanomaly.types import Process
 from web import results
@@ -58,7 +59,9 @@ def frame(parts: Parts, job_id: str) -> Response:
 
 @router.get("/jobs/{job_id}/view", summary="What the result page needs to know of a job")
 def view(parts: Parts, job_id: str) -> dict[str, Any]:
-    return results.view(parts, result(parts, job_id))
+    found = result(parts, job_id)
+    # For programs that cannot send a key, such as QGIS with a bare address.
+    return {**results.view(parts, found), "ticket": parts.ticket(found.job, TICKET_SECONDS)}
 
 
 @router.get("/jobs/{job_id}/anomalies", summary="Anomalies at any threshold, as GeoJSON")

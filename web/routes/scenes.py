@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from datetime import date
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from geoanomaly.errors import ParameterError, SceneError
+from geoanomaly.errors import ParameterError, QuotaError, SceneError
 from geoanomaly.jobs import SceneRecord
 from web.documents import scene_document
 from web.inputs import known_sensor
@@ -48,6 +49,10 @@ def scene(request: Request, parts: Parts, scene_id: str) -> dict[str, Any]:
 async def upload(request: Request, response: Response, parts: Parts) -> dict[str, Any]:
     """Take in a scene: a GeoTIFF in the field `file`, with optional `sensor` and `date`."""
     accepted = limited(request, parts.settings.max_upload_bytes)
+    if parts.quota is not None:
+        # Before the body comes: what is too much now is not worth sending.
+        size = int(request.headers.get("content-length", 0))
+        await run_in_threadpool(parts.store.check_space, parts.quota, size)
     async with accepted.form(max_files=1, max_fields=8) as form:
         record = await run_in_threadpool(_take_in, parts, form)
     response.headers["Location"] = address(request, "scene", scene_id=record.id)
@@ -86,8 +91,16 @@ def _take_in(parts: Service, form: FormData) -> SceneRecord:
         path = save(file.file, Path(folder) / "upload.tif")
         title = PurePath(file.filename.replace("\\", "/")).name
         record = ingest(path, parts.settings, title=title, sensor=sensor, date=day)
-    parts.store.add_scene(record)
-    return record
+    return _keep(parts, record)
+
+
+def _keep(parts: Service, record: SceneRecord) -> SceneRecord:
+    path = Path(record.path)
+    try:
+        return parts.store.add_scene(replace(record, bytes=path.stat().st_size), parts.quota)
+    except QuotaError:
+        path.unlink()
+        raise
 
 
 def _text(form: FormData, name: str) -> str | None:

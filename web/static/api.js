@@ -19,6 +19,8 @@ export async function ask(address, options) {
     if (error.name === "AbortError") throw error;
     throw new Problem(UNREACHED);
   }
+  // Signed out meanwhile: the page itself leads to where one signs in.
+  if (response.status === 401) location.reload();
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw new Problem(body, response.status);
   return body;

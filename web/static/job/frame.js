@@ -98,9 +98,10 @@ function steer(map, layers, options) {
   // Rasters
 
   function address(layer, query) {
-    const [path] = (layer._url || "").split("?");
+    const [path, before] = (layer._url || "").split("?");
     const size = options.placed ? "" : "max_size=1024";
-    const all = [query, size].filter(Boolean).join("&");
+    const ticket = /ticket=[0-9a-f.]+/.exec(before);
+    const all = [query, size, ticket && ticket[0]].filter(Boolean).join("&");
     return all ? `${path}?${all}` : path;
   }
 

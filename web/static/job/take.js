@@ -58,7 +58,7 @@ export function fillTake(view, threshold) {
   const alone = make("a", { href: `${JOB}/map`, target: "_blank", rel: "noopener", text: "on a page of its own, with layers" });
   links.push(make("li", {}, make("b"), alone));
   $("take-sheet").replaceChildren(choice, make("ul", { class: "files" }, ...links));
-  if (view.placed) $("take-sheet").append(...services());
+  if (view.placed) $("take-sheet").append(...services(view.ticket));
 }
 
 /** The service makes the file first, and tells how far it is; hanging up stops it. */
@@ -110,14 +110,18 @@ function take(event, link) {
   });
 }
 
-function services() {
+function services(ticket) {
   const here = new URL(JOB, location.href).href;
   const tiles = `${here}/tiles/heatmap`;
-  return [
+  const query = ticket ? `?ticket=${ticket}` : "";
+  const found = [
     make("h2", { text: "In QGIS" }),
-    address("XYZ", `${tiles}/tiles/WebMercatorQuad/{z}/{x}/{y}.png`),
-    address("WMTS", `${tiles}/WMTSCapabilities.xml`),
+    address("XYZ", `${tiles}/tiles/WebMercatorQuad/{z}/{x}/{y}.png${query}`),
+    address("WMTS", `${tiles}/WMTSCapabilities.xml${query}`),
   ];
+  const secret = "Whoever has one of these addresses can see the tiles of this job for a week.";
+  if (ticket) found.push(make("p", { text: secret }));
+  return found;
 }
 
 function address(name, url) {
