@@ -27,7 +27,7 @@ HSTS = "max-age=31536000"
 def headers_of(scope: Scope) -> dict[str, str]:
     found = dict(HEADERS)
     path = get_route_path(scope)
-    if path.startswith("/static/") or "/tiles/" in path:
+    if path.startswith("/static/") or "/tiles/" in path or path == "/favicon.ico":
         # The map's frame has no origin at all, so that its scripts and tiles are always foreign.
         found["Cross-Origin-Resource-Policy"] = "cross-origin"
     if path.startswith("/static/"):
