@@ -139,7 +139,7 @@ class Bench:
             "date": datetime.now(UTC).date().isoformat(),
             "sizes": {name: vars(size) for name, size in vars(plan).items()},
             "raw": {
-                "limit": {"megapixels_per_second": limit, "shape": limits[0]["shape"]},
+                "limit": {**limits[0], "megapixels_per_second": limit},
                 "limits": limits,
                 **jobs,
                 "peer_scene": same,

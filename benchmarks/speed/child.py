@@ -21,6 +21,7 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 from rasterio.windows import Window
+from torch.utils.flop_counter import FlopCounterMode
 
 from geoanomaly import compute
 from geoanomaly.budget import set_limits
@@ -69,7 +70,20 @@ def limit(model: str, data: str, bands: int) -> dict[str, Any]:
         batch = _batch(shape + 2 * loaded.detector.halo, bands)
         rates[shape] = _rate(loaded, batch, settings.threads) * shape**2 / 1e6
     best = max(rates, key=rates.__getitem__)
-    return {"megapixels_per_second": rates[best], "shape": best, "all": rates}
+    return {
+        "megapixels_per_second": rates[best],
+        "shape": best,
+        "all": rates,
+        "kflop_per_pixel": _kflop(loaded, bands),
+    }
+
+
+def _kflop(model: Model, bands: int, side: int = 512) -> float:
+    """Of the network's products and filters for one pixel of a tile's core."""
+    batch = _batch(side + 2 * model.detector.halo, bands)
+    with FlopCounterMode(display=False) as counter:
+        model.detector.score((batch,))
+    return float(counter.get_total_flops() / side**2 / 1000)
 
 
 def _batch(side: int, bands: int) -> TileBatch:

@@ -52,7 +52,8 @@ def _peers(results: Mapping[str, Any]) -> list[str]:
         "",
         "| | MP/s | of the network's own speed | peak memory, GiB |",
         "|---|---:|---:|---:|",
-        f"| network alone, tiles of {raw['limit']['shape']} px in memory | {limit:.2f} | 1 | |",
+        f"| network alone ({raw['limit']['kflop_per_pixel']:.0f} kFLOP a pixel), tiles of "
+        f"{raw['limit']['shape']} px in memory | {limit:.2f} | 1 | |",
     ]
     for name, run in rows.items():
         rate = pixels / run["seconds"]
