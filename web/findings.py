@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
 import rasterio
 import shapely
 from numpy.typing import NDArray
@@ -71,6 +70,8 @@ def published(
 
     vectors: its anomalies.gpkg; report: its run.json.
     """
+    import pyogrio  # it imports geopandas, which takes half a second
+
     if "surprise" not in report:
         return None
     meta, _, shapes, columns = pyogrio.raw.read(vectors, read_geometry=draw)
