@@ -15,6 +15,8 @@ from geoanomaly.settings import Settings
 
 _job: ContextVar[str | None] = ContextVar("job", default=None)
 
+TOLD = ("geoanomaly", "tasks", "tiling", "web", "celery", "uvicorn")
+
 SECRET = re.compile(r"(ga_[0-9a-f]{12}_)[A-Za-z0-9_-]{43}|(ticket=[0-9a-f]{12}\.\d+\.)[0-9a-f]{64}")
 """Keys and tickets, whoever wrote them into a message."""
 
@@ -35,14 +37,16 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    # Libraries that bring handlers of their own would write a second line in another form.
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.task"):
+    # What libraries have to say of their own work is of no use to who watches ours.
+    root.setLevel(logging.WARNING)
+    for name in TOLD:
+        logging.getLogger(name).setLevel(logging.INFO)
+    for name in ("uvicorn", "uvicorn.access", "celery", "celery.task"):
         logger = logging.getLogger(name)
-        logger.handlers[:] = []
-        logger.propagate = True
-    # One line for each call of the client that tests and scripts use.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+        if logger.handlers:
+            # Its own form would be another one; none means that it was switched off.
+            logger.handlers[:] = []
+            logger.propagate = True
 
 
 def without_secrets(text: str) -> str:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from geoanomaly.errors import ServiceError
+from geoanomaly.logs import configure
 from geoanomaly.settings import Settings
 from tasks.queue import socket_path
 
@@ -64,11 +65,12 @@ def serve(settings: Settings, stopped: threading.Event) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = Settings()
+    configure(settings)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    serve(Settings(), stopped)
+    serve(settings, stopped)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Self
 
 from geoanomaly.errors import JobCancelledError, LeaseLostError, ServiceError
 from geoanomaly.jobs import JobStore, Lease
+from geoanomaly.logs import about_job
 
 # A few chances within one lease, and never so far apart that a cancel goes unheard.
 BEATS_PER_LEASE = 3
@@ -66,6 +67,10 @@ class Heartbeat:
             raise JobCancelledError("The worker is shutting down.")
 
     def _beat(self) -> None:
+        with about_job(self._lease.job_id):
+            self._renew_until_done()
+
+    def _renew_until_done(self) -> None:
         pause = min(self._seconds / BEATS_PER_LEASE, LONGEST_BEAT_SECONDS)
         leave_at: float | None = None
         while not self._done.wait(pause) and not self._lost.is_set():

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from geoanomaly.errors import GeoanomalyError, JobCancelledError, LeaseLostError, ServiceError
 from geoanomaly.jobs import JobStore, Lease
+from geoanomaly.logs import about_job
 from geoanomaly.settings import Settings
 from geoanomaly.types import Job, JobSpec, Progress, Report, RunResult
 from tasks import leftovers
@@ -53,6 +54,10 @@ class Runner:
 
     def run(self, job_id: str) -> None:
         """Do nothing when the job is not to be had: it is done, cancelled or somebody else's."""
+        with about_job(job_id):
+            self._run(job_id)
+
+    def _run(self, job_id: str) -> None:
         settings = self.settings
         owner = f"{socket.gethostname()}:{os.getpid()}"
         lease = self.store.claim(job_id, owner, settings.lease_seconds, settings.max_attempts)

@@ -15,6 +15,7 @@ from celery import signals
 from geoanomaly import lifeline
 from geoanomaly.budget import set_limits
 from geoanomaly.jobs import JobStore
+from geoanomaly.logs import configure
 from geoanomaly.settings import Settings
 from tasks import broker
 from tasks.app import create_app
@@ -54,9 +55,14 @@ class Worker:
 
     def connect(self) -> None:
         """Hear of the life of the Celery worker. Its signals hold their receivers weakly."""
+        # Who hears this configures logging; else Celery would do it in its own way.
+        signals.setup_logging.connect(self._log)
         signals.worker_ready.connect(self._ready)
         signals.worker_process_init.connect(self._forked)
         signals.worker_shutting_down.connect(self._shutting_down)
+
+    def _log(self, **_: Any) -> None:
+        configure(self._settings)
 
     def _ready(self, **_: Any) -> None:
         self._sweeper.start()
@@ -86,6 +92,7 @@ def main(
 ) -> None:
     options = _options(argv)
     settings = _share_threads(Settings(), options.concurrency)
+    configure(settings)
     if settings.broker_url is None:
         broker.wait_until_ready(settings)
     worker = Worker(settings, load)

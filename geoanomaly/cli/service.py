@@ -50,12 +50,14 @@ def serve(
 ) -> None:
     """Run web server, worker and broker together, until Ctrl-C."""
     from geoanomaly.access.exposure import exposed
+    from geoanomaly.logs import configure
     from geoanomaly.service import Service
     from geoanomaly.settings import Settings
 
     settings = exposed(Settings(data_dir=data_dir) if data_dir else Settings(), host)
     if settings.access:
         _check_keys(settings)
+    configure(settings)
     with Service(settings, host, port, workers) as running:
         typer.echo(f"geoanomaly serves at {running.url}/ui (data in {settings.data_dir})")
         typer.echo("Ctrl-C stops it")
