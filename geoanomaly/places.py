@@ -35,12 +35,15 @@ class Places:
 
     def pixel(self, x: float, y: float, transform: Affine) -> tuple[int, int]:
         """The (row, column) at a place on the map; it may lie outside the grid."""
-        if self._to_degrees:
-            x, y = self._to_degrees.transform(x, y, direction="INVERSE")
-        else:
-            y = -y
-        col, row = ~transform @ (x, y)
+        col, row = ~transform @ self.position(x, y)
         return int(np.floor(row)), int(np.floor(col))
+
+    def position(self, x: float, y: float) -> tuple[float, float]:
+        """A place on the map, in the CRS."""
+        if not self._to_degrees:
+            return x, -y
+        x, y = self._to_degrees.transform(x, y, direction="INVERSE")
+        return x, y
 
     def geometries(self, found: Polygons) -> Polygons:
         return np.asarray(shapely.transform(found, self.points))

@@ -10,12 +10,13 @@ import numpy as np
 import shapely
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch, Polygon, Rectangle
 from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
 from geoanomaly.legend import RAMP, shares
 from geoanomaly.pictures import heat_picture, picture_grid, scene_picture
+from geoanomaly.places import Places
 from geoanomaly.regions import outlines
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def print_map(source: Source, target: Path) -> None:
     _draw_outlines(axis, source, grid)
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
     _draw_scale(axis, grid)
+    _draw_north(axis, grid)
     _write_legend(figure, source, right + 0.2 / size[0])
     figure.savefig(target, format="png", metadata={"Software": None})
 
@@ -113,6 +115,41 @@ def _draw_scale(axis: Any, grid: GeoBox) -> None:
     )  # fmt: skip
 
 
+def north(grid: GeoBox) -> float:
+    """Where north is in the middle of a grid, in degrees clockwise from up."""
+    row, col = (side / 2 for side in grid.shape)
+    place = Places(grid.crs)
+    lon, lat = place.points(np.array([grid.affine @ (col, row)]))[0]
+    # A hundredth of a degree: far enough for the digits, near enough to be straight.
+    up = place.position(lon, lat + (0.01 if lat < 89 else -0.01))
+    x, y = ~grid.affine @ up
+    angle = float(np.degrees(np.arctan2(x - col, row - y)))
+    return angle if lat < 89 else angle + 180
+
+
+def _draw_north(axis: Any, grid: GeoBox) -> None:
+    if grid.crs is None:
+        return
+    angle = np.radians(north(grid))
+    side = max(grid.shape) * 0.022
+    x, y = grid.shape[1] - 2.6 * side, 2.9 * side
+    along, across = (
+        np.array([np.sin(angle), -np.cos(angle)]),
+        np.array([np.cos(angle), np.sin(angle)]),
+    )
+    tip = np.array([x, y]) + 1.2 * side * along
+    for sign, colour in ((-1, "black"), (1, "white")):
+        corner = np.array([x, y]) - side * along + sign * 0.6 * side * across
+        notch = np.array([x, y]) - 0.6 * side * along
+        axis.add_patch(
+            Polygon([tip, corner, notch], facecolor=colour, edgecolor="black", linewidth=0.6)
+        )
+    axis.text(
+        *(tip + 0.8 * side * along), "N", ha="center", va="center", fontsize=8,
+        bbox={"boxstyle": "round,pad=0.15", "color": "white", "alpha": 0.75, "linewidth": 0},
+    )  # fmt: skip
+
+
 def _write_legend(figure: Any, source: Source, left: float) -> None:
     patches = [
         Patch(
@@ -132,7 +169,7 @@ def _write_legend(figure: Any, source: Source, left: float) -> None:
     lines = [
         " → ".join(source.dates),
         f"Threshold: surprise {source.threshold:.2f}, one normal pixel in {odds:,.0f}.",
-        f"{len(source.regions):,} anomalies.",
+        f"{len(source.regions):,} anomal{'y' if len(source.regions) == 1 else 'ies'}.",
         source.basis and f"Calibration: {source.basis}.",
         *source.doubts,
     ]

@@ -74,6 +74,8 @@ def job_links(request: Request, job: Job) -> list[dict[str, Any]]:
     links.append(link(f"{here}/results", "http://www.opengis.net/def/rel/ogc/1.0/results"))
     links += [link(f"{here}/files/{name}", "item", media_type(name), name) for name in job.outputs]
     if job.spec.process is not Process.TRAIN_MODEL:
+        page = address(request, "page", job_id=job.id)
+        links.append(link(page, "alternate", HTML, "Result, to read and to judge"))
         links.append(link(f"{here}/map", "alternate", HTML, "Map"))
     return links
 

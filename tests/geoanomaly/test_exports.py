@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from affine import Affine
 from matplotlib.image import imread
+from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 import geoanomaly
@@ -24,7 +26,7 @@ from geoanomaly.errors import NotFoundError, ParameterError
 from geoanomaly.exports import NAMES, VECTORS, Source, known_crs, write
 from geoanomaly.jobs import Judgement, Verdict
 from geoanomaly.pictures import Backdrop
-from geoanomaly.print_map import scale_bar
+from geoanomaly.print_map import north, scale_bar
 from geoanomaly.regions import hot_pixels, regions
 from tests.rasters import UTM, texture, write_raster
 
@@ -130,6 +132,21 @@ def test_the_print_is_a_page_at_300_dpi(source: Source, tmp_path: Path) -> None:
 )
 def test_a_scale_bar_has_a_round_length(across: float, length: float) -> None:
     assert scale_bar(across) == length
+
+
+@pytest.mark.parametrize(
+    ("crs", "where", "expected"),
+    [
+        ("EPSG:4326", Affine(0.001, 0, 14, 0, -0.001, 60), 0),
+        ("EPSG:3857", Affine(10, 0, 1_600_000, 0, -10, 8_400_000), 0),
+        ("EPSG:4326", Affine(0, 0.001, 14, 0.001, 0, -33), 90),
+        ("EPSG:4326", Affine(0.001, 0, 14, 0, 0.001, -33), 180),
+        # At the edge of a zone, in the north: the convergence of its meridians.
+        ("EPSG:32633", Affine(10, 0, 700_000, 0, -10, 7_000_000), -3.5),
+    ],
+)
+def test_the_arrow_shows_north(crs: str, where: Affine, expected: float) -> None:
+    assert north(GeoBox((100, 100), where, crs)) == pytest.approx(expected, abs=0.2)
 
 
 def test_the_map_fetches_nothing_and_has_no_words_of_users(source: Source, tmp_path: Path) -> None:

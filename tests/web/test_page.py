@@ -206,13 +206,58 @@ def test_change_and_run_again(watched: Watched, backend: Backend, pair: Pair) ->
     assert again.spec == replace(spec, seed=8)
     backend.store.dismiss(again.id)
     # What the form cannot show, it must not drop.
-    masked = (scenes[0], replace(scenes[1], mask=scenes[0]))
-    other = backend.store.create(replace(spec, scenes=masked))
+    metres = replace(spec, aoi=replace(spec.aoi, crs="EPSG:3857"))
+    other = backend.store.create(metres)
     backend.store.dismiss(other.id)
     page.goto("about:blank")
     page = opened(watched, f"/ui#job={other.id}")
     page.locator(".links code").wait_for()
     expect(page.get_by_role("button", name="Change and run again")).to_have_count(0)
+    assert watched.troubles == []
+
+
+def test_masks_paths_and_what_is_not_learnt(
+    watched: Watched, backend: Backend, pair: Pair, tmp_path: Path
+) -> None:
+    root = backend.settings.scene_roots[0]
+    archived = write_raster(root / "august.tif", ground(7))
+    page = opened(watched)
+    page.get_by_text("Scene by its path on the server").click()
+    expect(page.locator("#roots")).to_contain_text(str(root))
+    page.get_by_label("Path of a scene to add").fill(str(archived))
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    choose(page, "Before", "june.tif")
+    choose(page, "After", "august.tif")
+    page.get_by_text("Advanced", exact=True).click()
+    page.get_by_label("Leave out of the before scene").select_option(pair.after.id)
+    page.get_by_label("Leave out of learning:").fill("9.5, 47.8, 9.1")
+    expect(page.locator("[data-field=exclude] .error")).to_contain_text("Give four numbers")
+    geometry = module.square(crs=module.CRS)
+    (tmp_path / "not.geojson").write_text(json.dumps(geometry))
+    page.set_input_files("#exclude-file", tmp_path / "not.geojson")
+    expect(page.locator("path.excluded")).to_have_count(1)
+    expect(page.locator("#price")).to_contain_text("pixels")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    expect(page.get_by_label("Leave out of the before scene")).to_have_value(pair.after.id)
+    expect(page.locator("path.excluded")).to_have_count(1)
+    start(page)
+    spec = newest(backend).spec
+    before, after = spec.scenes
+    assert (before.title, after.title) == ("june.tif", "august.tif")
+    assert before.mask is not None
+    assert before.mask.title == "july.tif"
+    assert after.mask is None
+    assert spec.exclude is not None
+    assert spec.exclude.geometry.equals_exact(shape(geometry), 1e-6)
+    # The same once more, from the list.
+    page.get_by_role("button", name="Change and run again").click()
+    expect(page.locator(".slot.after")).to_contain_text("august.tif")
+    backend.store.dismiss(newest(backend).id)
+    start(page)
+    assert newest(backend).spec == spec
+    backend.store.dismiss(newest(backend).id)
     assert watched.troubles == []
 
 

@@ -42,8 +42,9 @@ PAGE_POLICY = (
 
 
 @router.get("/ui", response_class=HTMLResponse, summary="The application page")
-def ui(request: Request) -> Response:
+def ui(request: Request, parts: Parts) -> Response:
     values = {
+        "roots": [str(root) for root in parts.settings.scene_roots],
         "sensors": SENSORS.values(),
         "detectors": {process: detectors_for(process) for process in Process},
         "modules": sorted(path.name for path in STATIC.glob("*.js")),

@@ -2,6 +2,7 @@
 
 import { Area } from "./area.js";
 import { Chart, canDraw } from "./chart.js";
+import { Exclusion } from "./exclude.js";
 import { showError } from "./fields.js";
 import { Jobs } from "./jobs.js";
 import { Request } from "./request.js";
@@ -28,6 +29,7 @@ const area = new Area(chart, {
   onChange: () => request.changed(),
   onError: (error) => showError(form, error),
 });
+const exclusion = new Exclusion(chart, { onError: (error) => showError(form, error) });
 const request = new Request(scenes, area, {
   onStarted: (job) => {
     show("list");
@@ -43,6 +45,7 @@ const jobs = new Jobs({
   again: (process, inputs) => {
     show("new");
     request.fill(process, inputs);
+    exclusion.draw();
   },
 });
 new Uploads({
@@ -100,6 +103,7 @@ async function start() {
   const place = new URLSearchParams(location.hash.slice(1));
   if (place.has("jobs") || place.has("job")) show("list");
   request.restore();
+  exclusion.draw();
   const listed = jobs.poll();
   await Promise.allSettled([
     scenes.load().then(lookAtScenes, (error) => showError(form, error, { focus: false })),

@@ -52,6 +52,7 @@ export class Chart {
     this.outlines = new Map();
     this.pictures = new Map();
     this.job = L.layerGroup().addTo(this.map);
+    this.excluded = L.layerGroup().addTo(this.map);
     this.area = null;
     L.control.scale({ imperial: false }).addTo(this.map);
     this.addBaseMaps();
@@ -169,6 +170,12 @@ export class Chart {
     if (!geometry) return;
     L.geoJSON(geometry, { interactive: false, pmIgnore: true, style: { className: "job-area", weight: 2 } }).addTo(this.job);
     this.fit(geometry);
+  }
+
+  showExcluded(geometry) {
+    this.excluded.clearLayers();
+    const style = { className: "excluded", weight: 2 };
+    if (geometry) L.geoJSON(geometry, { interactive: false, pmIgnore: true, style }).addTo(this.excluded);
   }
 
   // The area

@@ -1,8 +1,9 @@
 // The request that the form makes: read, priced while it is filled in, sent, kept over a reload.
 
-import { ask, freshKey, post } from "./api.js";
+import { ask, freshKey, post, Problem } from "./api.js";
 import { clearErrors, showError } from "./fields.js";
-import { ROLES } from "./scenes.js";
+import { readTyped } from "./geometry.js";
+import { idOf, namedById, ROLES } from "./scenes.js";
 import { $, count, duration, make, pixels, plural } from "./text.js";
 
 const DRAFT = "geoanomaly-draft";
@@ -20,8 +21,10 @@ export class Request {
       this.submit();
     });
     this.form.addEventListener("input", (event) => {
+      delete event.target.dataset.wanted;
       if (event.target.name && event.target.type !== "file") this.changed();
     });
+    scenes.onDrawn = (all) => this.offerMasks(all);
     // Models come and go with training jobs: look again when somebody opens the list.
     $("model").addEventListener("focus", () => this.loadModels().catch(() => {}));
   }
@@ -39,6 +42,17 @@ export class Request {
     const chosen = $("model").value || this.wantedModel;
     const options = models.map(({ name }) => new Option(name, name, false, name === chosen));
     $("model").replaceChildren(new Option("Fit to this scene", ""), ...options);
+  }
+
+  /** Any scene may be a mask. */
+  offerMasks(scenes) {
+    if (this.offered === scenes) return;
+    this.offered = scenes;
+    for (const select of this.form.querySelectorAll("select[data-kind=scene]")) {
+      const chosen = select.value || select.dataset.wanted;
+      const options = scenes.map(({ id, title, date }) => new Option([title, date].filter(Boolean).join(", "), id, false, id === chosen));
+      select.replaceChildren(new Option("nothing more", ""), ...options);
+    }
   }
 
   /** Anything of the request is another now. */
@@ -60,7 +74,7 @@ export class Request {
   }
 
   controls() {
-    const all = this.form.querySelectorAll(".field:not([hidden]) :is(input, select)[name]");
+    const all = this.form.querySelectorAll(".field:not([hidden]) :is(input, select, textarea)[name]");
     return [...all].filter((control) => control.type !== "radio");
   }
 
@@ -157,6 +171,7 @@ export class Request {
     if (draft) {
       this.process = draft.process;
       this.wantedModel = draft.options.model;
+      this.scenes.addPaths([...Object.values(draft.chosen).flat(), ...Object.values(draft.options).filter((value) => typeof value === "string")]);
       for (const [id, value] of Object.entries(draft.options)) setValue($(id), value);
       this.area.show(draft.geometry, draft.name);
       this.scenes.chosen = draft.chosen;
@@ -168,8 +183,10 @@ export class Request {
 
   /** Options that are set must not hide. */
   showOptions() {
-    const controls = [...$("more-options").querySelectorAll("[name]")];
-    if (controls.some((control) => valueOf(control) !== undefined)) $("more-options").open = true;
+    for (const id of ["more-options", "advanced"]) {
+      const controls = [...$(id).querySelectorAll("[name]")];
+      if (controls.some(isSet)) $(id).open = true;
+    }
   }
 
   /** Whether the form has a field for each of these inputs: none may get lost on the way. */
@@ -177,23 +194,26 @@ export class Request {
     const fields = ROLES[process].map(({ field }) => field);
     const named = [...this.form.querySelectorAll("[name]")].map((control) => control.name);
     const known = new Set(["aoi", ...fields, ...named]);
-    const byId = fields.flatMap((field) => inputs[field] || []).every((scene) => typeof scene === "string");
-    return byId && Object.keys(inputs).every((name) => known.has(name));
+    const given = [...fields, "mask", "before_mask"].flatMap((field) => inputs[field] || []);
+    const reached = given.every((scene) => typeof scene === "string" || $("scene-path"));
+    return reached && Object.keys(inputs).every((name) => known.has(name));
   }
 
   /** Fill the form with the inputs of a job. */
   fill(process, inputs) {
     this.process = process;
-    this.form.querySelectorAll("select[name], input[name]:not([type=radio])").forEach((control) => setValue(control, ""));
+    this.form.querySelectorAll(":is(select, textarea)[name], input[name]:not([type=radio])").forEach((control) => setValue(control, ""));
     $("false_alarm_rate").value = "0.01";
     this.wantedModel = inputs.model;
     this.loadModels().catch(() => {});
+    const roles = ROLES[process].filter(({ field }) => inputs[field]);
+    const chosen = roles.map(({ field }) => [field, [inputs[field]].flat().map(idOf)]);
+    this.scenes.addPaths([...chosen.flatMap(([, ids]) => ids), ...["mask", "before_mask"].filter((name) => inputs[name]).map((name) => idOf(inputs[name]))]);
     for (const [name, value] of Object.entries(inputs)) {
       const id = name === "detector" ? `detector-${process}` : name;
       setValue($(id), name === "ignore" ? true : value);
     }
-    const roles = ROLES[process].filter(({ field }) => inputs[field]);
-    this.scenes.chosen = Object.fromEntries(roles.map(({ field }) => [field, [inputs[field]].flat()]));
+    this.scenes.chosen = Object.fromEntries(chosen);
     this.area.show(inputs.aoi || null);
     this.showOptions();
     this.changed();
@@ -207,7 +227,19 @@ function valueOf(control) {
   }
   const text = control.value.trim();
   if (!text) return undefined;
+  if (control.dataset.kind === "scene") return namedById(text);
+  if (control.dataset.kind === "area") return typedArea(text, control.name);
   return control.type === "number" || control.dataset.kind === "number" ? Number(text) : text;
+}
+
+const isSet = (control) => (control.type === "checkbox" ? control.checked : Boolean(control.value.trim()));
+
+function typedArea(text, field) {
+  try {
+    return readTyped(text);
+  } catch (error) {
+    throw new Problem({ detail: error.message, field });
+  }
 }
 
 const keptValue = (control) => (control.type === "checkbox" ? control.checked : control.value);
@@ -215,7 +247,15 @@ const keptValue = (control) => (control.type === "checkbox" ? control.checked : 
 function setValue(control, value) {
   if (!control) return;
   if (control.type === "checkbox") control.checked = Boolean(value);
+  else if (control.dataset.kind === "scene") setScene(control, value && idOf(value));
+  else if (control.dataset.kind === "area") control.value = typeof value === "string" ? value : JSON.stringify(value);
   else if (["INPUT", "SELECT"].includes(control.tagName)) control.value = value;
+}
+
+/** The scenes may not be here yet. */
+function setScene(select, id) {
+  select.dataset.wanted = id;
+  select.value = id;
 }
 
 function notesOf(notes) {

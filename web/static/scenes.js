@@ -5,6 +5,12 @@ import { covers } from "./geometry.js";
 import { $, arrange, copyOf, count, make } from "./text.js";
 
 const SHOWN = 200;
+const PAGE = 1000;
+const BY_PATH = "path:";
+
+/** How a request names a scene: by its id, or by its path where the service does not keep it. */
+export const namedById = (id) => (id.startsWith(BY_PATH) ? { href: id.slice(BY_PATH.length) } : id);
+export const idOf = (named) => (typeof named === "string" ? named : `${BY_PATH}${named.href}`);
 
 /** What a scene can be in a job; many: more than one may be given. */
 export const ROLES = {
@@ -19,6 +25,7 @@ export const ROLES = {
 const ON_MAP = { before: "Before", after: "After", scene: "Scene" };
 
 function facts(scene) {
+  if (scene.path) return scene.path;
   const size = `${count(scene.width)} × ${count(scene.height)}, ${scene.bands.length} bands`;
   return [scene.date || "no date", scene.sensor, size, scene.footprint ? "" : "no CRS"].filter(Boolean).join(" · ");
 }
@@ -37,13 +44,50 @@ export class Scenes {
     this.rows = new Map();
     $("scene-text").addEventListener("input", () => this.draw());
     $("only-covering").addEventListener("change", () => this.draw());
+    $("add-path")?.addEventListener("click", () => this.typePath());
+    $("scene-path")?.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      this.typePath();
+    });
   }
 
   async load() {
-    const { scenes } = await ask("scenes?limit=1000");
-    this.all = scenes.sort(newest);
+    let found = [];
+    let last;
+    do {
+      ({ scenes: last } = await ask(`scenes?limit=${PAGE}&offset=${found.length}`));
+      found = found.concat(last);
+      this.take([...this.all.filter((scene) => scene.path), ...found]);
+    } while (last.length === PAGE);
+  }
+
+  take(scenes) {
     this.byId = new Map(scenes.map((scene) => [scene.id, scene]));
+    this.all = [...this.byId.values()].sort(newest);
     this.draw();
+  }
+
+  // Scenes by their path: the service opens them when the job is priced
+
+  typePath() {
+    const path = $("scene-path").value.trim();
+    if (!path) return;
+    this.addPath(path);
+    $("scene-path").value = "";
+    const row = this.rows.get(idOf({ href: path }));
+    row.scrollIntoView({ block: "nearest" });
+    row.querySelector(".roles button").focus();
+  }
+
+  addPath(path) {
+    const title = path.split("/").pop();
+    this.take([...this.all, { id: idOf({ href: path }), title, path, date: "", created: "9999" }]);
+  }
+
+  /** Those that an older request or a draft names, which no list has. */
+  addPaths(ids) {
+    for (const id of ids) if (id.startsWith(BY_PATH) && !this.byId.has(id)) this.addPath(id.slice(BY_PATH.length));
   }
 
   get roles() {
@@ -58,8 +102,8 @@ export class Scenes {
   inputs() {
     const found = {};
     for (const { field, many } of this.roles) {
-      const ids = this.ids(field);
-      if (ids.length) found[field] = many ? ids : ids[0];
+      const named = this.ids(field).map(namedById);
+      if (named.length) found[field] = many ? named : named[0];
     }
     return found;
   }
@@ -106,6 +150,7 @@ export class Scenes {
     this.drawSlots();
     this.drawList(found.slice(0, SHOWN), roles);
     this.drawCount(found);
+    this.onDrawn?.(this.all);
     if (!this.chart) return;
     const used = this.all.filter((scene) => roles.has(scene.id));
     this.chart.showScenes([...new Set([...found.slice(0, SHOWN), ...used])], roles);
@@ -122,7 +167,7 @@ export class Scenes {
     const only = this.area && $("only-covering").checked;
     return this.all.filter((scene) => {
       const text = `${scene.title} ${scene.date} ${scene.sensor}`.toLowerCase();
-      return words.every((word) => text.includes(word)) && (!only || (scene.footprint && covers(scene.footprint, this.area)));
+      return words.every((word) => text.includes(word)) && (!only || scene.path || (scene.footprint && covers(scene.footprint, this.area)));
     });
   }
 
@@ -195,7 +240,7 @@ export class Scenes {
   newRow(scene) {
     const row = copyOf("scene-template");
     row.dataset.scene = scene.id;
-    row.querySelector("img").src = `scenes/${scene.id}/thumbnail.png`;
+    if (!scene.path) row.querySelector("img").src = `scenes/${scene.id}/thumbnail.png`;
     row.querySelector(".title").textContent = scene.title;
     row.querySelector("small").textContent = facts(scene);
     for (const [type, on] of [["mouseenter", true], ["mouseleave", false], ["focusin", true], ["focusout", false]]) {

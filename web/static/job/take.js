@@ -66,7 +66,7 @@ function take(event, link) {
   // The click at the end, and one with a key that opens it elsewhere, are the browser's.
   if (!event.isTrusted || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  if (link.hasAttribute("aria-busy")) return;
+  if ("making" in link.dataset) return;
   const { href } = link;
   const address = href.replace(/(\?|$)/, "/progress$1");
   const bar = make("progress", { max: 100, "aria-label": `Progress of ${link.dataset.name}` });
@@ -75,13 +75,13 @@ function take(event, link) {
   const box = make("div", { class: "making" }, bar, stage, stop);
   // What is there at once needs no bar.
   const shown = setTimeout(() => link.after(box), PATIENCE);
-  link.setAttribute("aria-busy", "true");
+  link.dataset.making = "";
   const told = new EventSource(address);
   const end = () => {
     told.close();
     clearTimeout(shown);
     box.remove();
-    link.removeAttribute("aria-busy");
+    delete link.dataset.making;
   };
   stop.addEventListener("click", () => {
     end();
