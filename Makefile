@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo quality bench test check format wheel-test clean
+.PHONY: help setup demo quality bench fuzz test check format wheel-test clean
 
 help:
 	@echo "make setup   .venv with geoanomaly, its service and the map's scripts"
 	@echo "make demo    the main job on a generated scene, served until Ctrl-C (ARGS=--once ends by itself)"
 	@echo "make quality every detector on the labelled sets in GEOANOMALY_BENCH_DATA, into docs/quality.md"
 	@echo "make bench   how fast, how flat in memory, how it scales (ARGS=--full: real sizes)"
+	@echo "make fuzz    generated requests, alone and in chains, to the whole API (ARGS='--seconds 60')"
 	@echo "make test    the whole test suite"
 	@echo "make check   formatting, lint and types"
 
@@ -26,6 +27,9 @@ quality: $(VENV)/.setup
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.speed $(ARGS)
+
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m tests.web.fuzzing $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

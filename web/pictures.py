@@ -17,6 +17,7 @@ from fastapi import Request, Response
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.windows import Window
+from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
 from rio_tiler.utils import render
 
@@ -25,6 +26,10 @@ from web.layers import Style, scene_styles
 
 SIDE = 176
 """Longer side of a thumbnail: 88 points on a screen of twice the density."""
+
+DEEPEST = 30
+SPECK = 4
+"""Zoom levels above the one at which a scene fills a tile."""
 
 NO_PICTURE = np.full((3, 1, 1), 128, np.uint8)
 YEAR = "private, max-age=31536000, immutable"
@@ -52,10 +57,19 @@ def scene_tile(path: str, sensor: str | None, x: int, y: int, z: int) -> bytes:
     """A tile of the web map; TileOutsideBounds where the scene is not."""
     style = _first_style(path, sensor)
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), Reader(path) as reader:
+        _check_tile(x, y, z)
+        if z < reader.minzoom - SPECK:
+            # Without overviews GDAL would warp the whole tile at the raster's own pixel size.
+            return no_picture()
         image = reader.tile(x, y, z, indexes=style.bands)
     image.rescale(style.stretch)
     found: bytes = image.render(img_format="PNG", zlevel=1)
     return found
+
+
+def _check_tile(x: int, y: int, z: int) -> None:
+    if not (0 <= z <= DEEPEST and 0 <= x < 2**z and 0 <= y < 2**z):
+        raise TileOutsideBounds(f"There is no tile {z}/{x}/{y}: zooms are 0 to {DEEPEST}.")
 
 
 def job_thumbnail(scene: Path, sensor: str | None, heatmap: Path | None) -> bytes:

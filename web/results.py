@@ -173,7 +173,11 @@ def anomaly(parts: Service, result: Result, key: str, threshold: float) -> dict[
 def point(parts: Service, result: Result, x: float, y: float) -> dict[str, Any]:
     """Value, p-value and spectra at a place on the map."""
     with rasterio.open(result.heatmap) as raster:
-        row, col = Places(raster.crs).pixel(x, y, raster.transform)
+        try:
+            row, col = Places(raster.crs).pixel(x, y, raster.transform)
+        except (ValueError, OverflowError):
+            # No place on the earth: its coordinates in the CRS are no numbers.
+            row = col = -1
         if not (0 <= row < raster.height and 0 <= col < raster.width):
             raise ParameterError("The place lies outside the heatmap.", field="x")
         window = rasterio.windows.Window(col, row, 1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -15,6 +16,7 @@ import rasterio
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from morecantile.defaults import TileMatrixSets
+from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
@@ -46,6 +48,8 @@ from web.layers import (
 )
 from web.routes.jobs import finished
 from web.service import Parts
+
+log = logging.getLogger(__name__)
 
 _RESULTS = (Layer.HEATMAP, Layer.SURPRISE, Layer.MASK)
 _LOOKS = {Layer.SURPRISE: ((0.0, 255 / LEVELS),)}
@@ -97,6 +101,11 @@ class NotModifiedError(Exception):
     """The browser's copy is still good."""
 
 
+UNUSABLE = (ArithmeticError, IndexError, ValueError, CPLE_BaseError)
+"""What titiler, numpy and GDAL make of numbers that are no place, no size or no rank. titiler has
+dozens of parameters, and checks few of them."""
+
+
 class KeptRoute(APIRoute):
     """A route whose good answers a browser may keep, and asks for again by their ETag."""
 
@@ -108,6 +117,12 @@ class KeptRoute(APIRoute):
                 response = await answer(request)
             except NotModifiedError:
                 response = Response(status_code=304)
+            except UNUSABLE as error:
+                log.warning("A drawing was refused: %s", request.url.path, exc_info=error)
+                raise ParameterError(
+                    f"The numbers of this request cannot be used together ({error}).",
+                    field="request",
+                ) from error
             if tag := getattr(request.state, "etag", None):
                 response.headers["ETag"] = tag
                 response.headers["Cache-Control"] = KEEP
@@ -120,8 +135,8 @@ def _check_sides(query: Mapping[str, str]) -> None:
     """titiler has no upper limit: one request could ask for a picture of any size."""
     for name in ("tilesize", "width", "height", "max_size", "buffer", "padding"):
         value = query.get(name, "")
-        if value.isdigit() and int(value) > MAX_SIDE:
-            raise ParameterError(f"{name} is {value}; the limit is {MAX_SIDE}.", field=name)
+        if value.removeprefix("-").isdecimal() and not 0 <= int(value) <= MAX_SIDE:
+            raise ParameterError(f"{name} is {value}; it may be 0 to {MAX_SIDE}.", field=name)
 
 
 def path(source: Drawn) -> str:
