@@ -36,4 +36,6 @@ USER geoanomaly
 WORKDIR /home/geoanomaly
 VOLUME /data
 EXPOSE 8000
+# Requests that come in at an address of the container need an API key, unless GEOANOMALY_ACCESS
+# is off: `docker exec ... geoanomaly keys create OWNER` makes one.
 CMD ["uvicorn", "web.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000"]
