@@ -118,7 +118,7 @@ class KeptRoute(APIRoute):
             except NotModifiedError:
                 response = Response(status_code=304)
             except UNUSABLE as error:
-                log.warning("A drawing was refused: %s", request.url.path, exc_info=error)
+                log.warning("Refused to draw %s: %r", request.url.path, error)
                 raise ParameterError(
                     f"The numbers of this request cannot be used together ({error}).",
                     field="request",
