@@ -46,7 +46,7 @@ def test_the_queue_grows_old(backend: Backend, monkeypatch: pytest.MonkeyPatch) 
     job = backend.accept()
     later = scrape(backend)["geoanomaly_queue_age_seconds"][""]
     assert later >= 0
-    monkeypatch.setattr(backend.store, "_clock", lambda: job.created.timestamp() + 500)
+    monkeypatch.setattr(backend.store, "_clock", lambda: job.created.timestamp() + 600)
     assert scrape(backend)["geoanomaly_queue_age_seconds"][""] >= 500
     backend.store.dismiss(job.id)
 
