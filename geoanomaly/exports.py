@@ -250,8 +250,9 @@ def _write_map(source: Source, target: Path) -> None:
     lonlat = plain if plain.crs is None else plain.to_crs("EPSG:4326")
     features = list(lonlat.iterfeatures())
     text = portable_map(
-        source.heatmap, source.backdrops, features, basis=source.basis, doubts=source.doubts
-    )
+        source.heatmap, source.backdrops, features,
+        threshold=source.threshold, basis=source.basis, doubts=source.doubts,
+    )  # fmt: skip
     target.write_text(text)
 
 

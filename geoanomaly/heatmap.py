@@ -76,6 +76,7 @@ class Heatmap:
             self.path,
             tuple(self._backdrops()),
             features,
+            threshold=self.report.get("threshold", {}).get("surprise", 2.0),
             basis=self.report.get("model", {}).get("calibration_kind", ""),
             doubts=self.report.get("comparability", {}).get("reasons", ()),
         )

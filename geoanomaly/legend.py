@@ -38,6 +38,9 @@ RAMP: tuple[Step, ...] = (
     Step(6.0, 1e9, (90, 0, 60, 255), "1 in a million or rarer"),
 )
 
+LEVELS = 32
+"""Grey levels to a step of surprise, where a page draws its own threshold: 255 is 7.97 or more."""
+
 UNIT = "surprise: -log10 of the share of normal pixels that score as high"
 
 

@@ -49,8 +49,22 @@ STYLE = """
   }
   body .leaflet-popup-content td { text-align: right; }
   .foliumpopup table { margin: auto; }
+  .above img.leaflet-tile, img.above { filter: url(#above); }
+  .levels { position: absolute; }
 </style>
 """
+
+ABOVE = (222 / 255, 45 / 255, 138 / 255, 0.85)
+"""Red, green, blue and alpha of what lies above the threshold."""
+
+THRESHOLD_FILTER = (
+    "<svg class='levels' width='0' height='0' aria-hidden='true'>"
+    "<filter id='above' x='0' y='0' width='1' height='1' color-interpolation-filters='sRGB'>"
+    "<feColorMatrix values='{} 1 0 0 0 0'/>"
+    "<feComponentTransfer><feFuncA id='levels' data-alpha='{}' type='discrete' tableValues='0'/>"
+    "</feComponentTransfer></filter></svg>"
+).format("".join(f"0 0 0 0 {part:.3f} " for part in ABOVE[:3]), ABOVE[3])
+"""Grey levels become one colour where they reach the threshold: nothing is fetched anew."""
 
 
 class BareMap(folium.Map):
@@ -157,14 +171,14 @@ def _range(low: float, high: float) -> str:
     return f"{low:g}–{high:g}" if high < 1e6 else f"≥ {low:g}"
 
 
-def add_outlines(chart: folium.Map, features: Sequence[Mapping[str, Any]], *, flip: bool) -> None:
-    """Anomalies (GeoJSON features), with numbers only for their popups; `strongest` of them."""
+def add_outlines(chart: folium.Map, features: Sequence[Mapping[str, Any]], *, flip: bool) -> Any:
+    """The layer of the `strongest` anomalies (GeoJSON features), with numbers only; or None."""
     shown = strongest(features, flip=flip)
     if not shown:
-        return
+        return None
     few = "strongest " if len(shown) < len(features) else ""
     labels = {key: text for key, text in FIELDS.items() if key in shown[0]["properties"]}
-    folium.GeoJson(
+    return folium.GeoJson(
         {"type": "FeatureCollection", "features": shown}, name=f"Anomalies ({few}{len(shown)})",
         style_function=lambda _: OUTLINE,
         popup=folium.GeoJsonPopup(list(labels), aliases=list(labels.values()), localize=True),

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from geoanomaly.legend import coloured
+from geoanomaly.legend import LEVELS, coloured
 
 Picture = NDArray[np.uint8]
 """RGBA, (y, x, 4)."""
@@ -48,6 +48,15 @@ def heat_picture(heatmap: Path, grid: GeoBox) -> Picture:
     """In the colours of the ramp; transparent where it is ordinary or unknown."""
     # As in the overviews: a single hot pixel must not stand for a whole field.
     return coloured(_read(heatmap, (1,), grid, Resampling.average)[0])
+
+
+def level_picture(heatmap: Path, grid: GeoBox) -> Picture:
+    """Surprise as `LEVELS` of grey; transparent where it is unknown."""
+    values = _read(heatmap, (1,), grid, Resampling.average)[0]
+    levels = np.nan_to_num(np.clip(values * LEVELS, 0, 255)).astype(np.uint8)
+    return np.stack(
+        [levels] * 3 + [np.where(np.isfinite(values), 255, 0).astype(np.uint8)], axis=-1
+    )
 
 
 def scene_picture(scene: Backdrop, grid: GeoBox) -> Picture:

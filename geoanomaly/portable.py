@@ -17,12 +17,14 @@ from typing import Any
 
 import folium
 import rasterio
-from branca.element import CssLink, Element, Figure, JavascriptLink
+from branca.element import CssLink, Element, Figure, JavascriptLink, MacroElement
 from folium.template import Template
 from odc.geo.geobox import GeoBox
 
+from geoanomaly.legend import LEVELS
 from geoanomaly.map_parts import (
     STYLE,
+    THRESHOLD_FILTER,
     BareMap,
     OpacitySlider,
     Panel,
@@ -30,7 +32,14 @@ from geoanomaly.map_parts import (
     add_outlines,
     legend_html,
 )
-from geoanomaly.pictures import Backdrop, encoded, heat_picture, picture_grid, scene_picture
+from geoanomaly.pictures import (
+    Backdrop,
+    encoded,
+    heat_picture,
+    level_picture,
+    picture_grid,
+    scene_picture,
+)
 from geoanomaly.pictures import Picture as Pixels
 from geoanomaly.places import Box, map_box
 
@@ -86,11 +95,73 @@ class _Whole(Figure):
         return str(part.render(**kwargs))
 
 
+class Sliders(MacroElement):
+    """A threshold that shows what lies above it, and a swipe between two dates.
+
+    layers: "above", and "before" and "after" where there are two dates; outlines may be None.
+    """
+
+    _template = Template(
+        """
+        {% macro script(this, kwargs) %}
+        (function () {
+            var map = {{ this._parent.get_name() }}, above = {{ this.above.get_name() }};
+            var table = document.getElementById('levels'), alpha = table.dataset.alpha;
+            var threshold = document.getElementById('threshold');
+            threshold.addEventListener('input', function () {
+                var level = Number(threshold.value), surprise = level / {{ this.levels }};
+                var values = [];
+                for (var i = 0; i < 256; i++) values.push(i >= level ? alpha : 0);
+                table.setAttribute('tableValues', values.join(' '));
+                var odds = Math.round(Math.pow(10, surprise)).toLocaleString('en');
+                document.getElementById('told').textContent =
+                    'Surprise ' + surprise.toFixed(2) + ' and more: 1 normal pixel in ' + odds;
+                above.addTo(map);
+                {%- if this.outlines %}
+                {{ this.outlines.get_name() }}.setStyle(function (feature) {
+                    return {opacity: feature.properties.peak >= surprise ? 1 : 0};
+                });
+                {%- endif %}
+            });
+            {%- if this.pair %}
+            var swipe = document.getElementById('swipe');
+            function cut() {
+                var size = map.getSize(), from = map.containerPointToLayerPoint([0, 0]);
+                var right = from.x + size.x * swipe.value / 100, bottom = from.y + size.y;
+                map.getPane('before').style.clip =
+                    'rect(' + from.y + 'px, ' + right + 'px, ' + bottom + 'px, ' + from.x + 'px)';
+            }
+            swipe.addEventListener('input', cut);
+            map.on('move zoomend viewreset resize', cut);
+            cut();
+            {%- endif %}
+        })();
+        {% endmacro %}
+        """
+    )
+
+    def __init__(self, above: Any, outlines: Any | None, *, pair: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._name = "Sliders"
+        self.above, self.outlines, self.pair, self.levels = above, outlines, pair, LEVELS
+
+    @staticmethod
+    def html(*, pair: bool, threshold: float) -> str:
+        swipe = "<label>Before, from the left<input id='swipe' type='range' value='0'></label>"
+        level = max(LEVELS, min(round(threshold * LEVELS), 255))
+        return (
+            "<label><b>Threshold</b><input id='threshold' type='range' "
+            f"min='{LEVELS}' max='255' value='{level}'></label>"
+            f"<small id='told'>Move it to see what lies above.</small>{swipe if pair else ''}"
+        )
+
+
 def portable_map(
     heatmap: Path,
     backdrops: Sequence[Backdrop],
     outlines: Sequence[Mapping[str, Any]],
     *,
+    threshold: float,
     basis: str = "",
     doubts: Sequence[str] = (),
 ) -> str:
@@ -98,6 +169,7 @@ def portable_map(
 
     outlines: GeoJSON features in WGS 84, or in pixels (x, row) where there is no CRS, of
         which the first `MAX_OUTLINES` are drawn with numbers only.
+    threshold: in surprise, where the slider begins.
     basis, doubts: our own words on what the values rest on.
     """
     with rasterio.open(heatmap) as raster:
@@ -113,21 +185,33 @@ def portable_map(
     # A picture is laid on a box of the map, so it has to be in the map's projection.
     grid = picture_grid(heatmap, MAX_SIDE, "EPSG:3857" if placed else None)
     box = map_box(grid) if placed else box
-    for number, scene in enumerate(backdrops):
+    pair = len(backdrops) > 1
+    # The last date below, and the first one above it as far as it is swiped.
+    for number, (scene, pane) in enumerate(
+        zip(reversed(backdrops), ("after", "before"), strict=False)
+    ):
+        folium.map.CustomPane(pane, z_index=210 + 10 * number).add_to(chart)
         _add(
             chart, box, "webp", scene_picture(scene, grid), scene.title,
-            overlay=False, show=number == len(backdrops) - 1, z_index=10,
+            overlay=True, show=True, pane=pane,
         )  # fmt: skip
     heat = _add(
         chart, box, "png", heat_picture(heatmap, grid), "Heatmap",
         overlay=True, show=True, z_index=30,
     )  # fmt: skip
-    add_outlines(chart, outlines, flip=not placed)
+    above = _add(
+        chart, box, "png", level_picture(heatmap, grid), "Above the threshold",
+        overlay=True, show=False, z_index=40, class_name="above",
+    )  # fmt: skip
+    drawn = add_outlines(chart, outlines, flip=not placed)
     folium.LayerControl(collapsed=False, autoZIndex=False).add_to(chart)
     Panel(legend_html(escape(basis)), "bottomright").add_to(chart)
     if doubts:
         Panel(f"<b>Doubtful</b><small>{escape(' '.join(doubts))}</small>", "topleft").add_to(chart)
     OpacitySlider(heat).add_to(chart)
+    Panel(Sliders.html(pair=pair, threshold=threshold), "bottomleft").add_to(chart)
+    page.html.add_child(Element(THRESHOLD_FILTER), name="above")
+    Sliders(above, drawn, pair=pair).add_to(chart)
     text: str = page.render()
     return text
 
@@ -143,4 +227,5 @@ def _chart(placed: bool, box: Box) -> BareMap:
 
 def _add(chart: BareMap, box: Box, kind: str, picture: Pixels, name: str, **options: Any) -> Any:
     url = f"data:image/{kind};base64," + base64.b64encode(encoded(picture, kind)).decode()
-    return Picture(url, box, name=name, class_name="pixels", **options).add_to(chart)
+    look = f"pixels {options.pop('class_name', '')}".strip()
+    return Picture(url, box, name=name, class_name=look, **options).add_to(chart)

@@ -14,7 +14,7 @@ import folium
 from branca.element import Element, MacroElement
 from folium.template import Template
 
-from geoanomaly.map_parts import STYLE
+from geoanomaly.map_parts import STYLE, THRESHOLD_FILTER
 from geoanomaly.types import Job
 from web.figure import Origins, SafeFigure
 from web.layers import Layer
@@ -23,13 +23,8 @@ from web.service import Service
 
 SCRIPT = "<script src='../../static/job/frame.js'></script>"
 _FIRST = (Layer.AFTER, Layer.HEATMAP)
-ABOVE = (222 / 255, 45 / 255, 138 / 255, 0.85)
-"""Red, green, blue and alpha of what lies above the threshold, as the mask's tiles have it."""
-
 FRAME_STYLE = """
 <style>
-  .above img.leaflet-tile, img.above { filter: url(#above); }
-  .levels { position: absolute; }
   .swipe { position: absolute; inset: 0 auto 0 50%; width: 0; z-index: 800; }
   .swipe::before {
     content: ''; position: absolute; top: 0; bottom: 0; left: -1.5px; width: 3px;
@@ -86,7 +81,7 @@ def render_frame(parts: Service, job: Job, origins: Origins) -> str:
     view.add_to(chart)
     for name, part in (("style", STYLE), ("frame-style", FRAME_STYLE), ("frame", SCRIPT)):
         page.header.add_child(Element(part), name=name)
-    page.html.add_child(Element(_filter()), name="above")
+    page.html.add_child(Element(THRESHOLD_FILTER), name="above")
     base = add_base_maps(chart) if heat.georeferenced else None
     layers = _layers(chart, job, sheets)
     if base is not None:
@@ -121,16 +116,3 @@ def _layers(chart: Any, job: Job, sheets: dict[Layer, Sheet]) -> dict[str, Any]:
         )  # fmt: skip
         found[name.value] = layer.add_to(chart)
     return found
-
-
-def _filter() -> str:
-    """Grey levels become one colour where they reach the threshold: nothing is fetched anew."""
-    red, green, blue, alpha = ABOVE
-    colour = f"0 0 0 0 {red:.3f}  0 0 0 0 {green:.3f}  0 0 0 0 {blue:.3f}  1 0 0 0 0"
-    return (
-        "<svg class='levels' width='0' height='0' aria-hidden='true'>"
-        "<filter id='above' x='0' y='0' width='1' height='1' "
-        f"color-interpolation-filters='sRGB'><feColorMatrix values='{colour}'/>"
-        f"<feComponentTransfer><feFuncA id='levels' data-alpha='{alpha}' type='discrete' "
-        "tableValues='0'/></feComponentTransfer></filter></svg>"
-    )

@@ -41,9 +41,6 @@ FILES: Mapping[Layer, str] = {
     Layer.MASK: "mask.tif",
 }
 
-LEVELS = 32
-"""Grey levels of `Layer.SURPRISE` to one step of surprise: 255 is 7.97 and more."""
-
 Stretch = tuple[tuple[float, float], ...]
 
 

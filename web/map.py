@@ -131,7 +131,11 @@ def chart_of(heat: Sheet, **options: Any) -> BareMap:
     centre = [(south + north) / 2, (west + east) / 2]
     if heat.georeferenced:
         # tiles=None: Folium's default is a server on the internet.
-        return BareMap(location=centre, tiles=None, control_scale=True, **options)
+        return BareMap(
+            location=centre, tiles=None, control_scale=True,
+            # With whole steps the first view may be half as large as the page allows.
+            zoom_snap=0.5, **options,
+        )  # fmt: skip
     return BareMap(
         location=centre, tiles=None, crs="Simple", min_zoom=-6, zoom_snap=0.25,
         attribution_control=False, **options,

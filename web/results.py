@@ -17,13 +17,13 @@ from odc.geo.geobox import GeoBox
 from geoanomaly.areas import crs_name
 from geoanomaly.errors import GeoanomalyError, NotFoundError, ParameterError
 from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.legend import RAMP, UNIT
+from geoanomaly.legend import LEVELS, RAMP, UNIT
 from geoanomaly.places import Places, map_box, pixels_per_km2
 from geoanomaly.reasons import Reading, Usual, read_place, readable, to_json, usual
 from geoanomaly.regions import Hot, Region, hot_pixels, regions
 from geoanomaly.types import Job, JobSpec, Scene
 from web.findings import Findings, geojson, of_regions, published
-from web.layers import LEVELS, Layer, layer_path, layer_scene, styles
+from web.layers import Layer, layer_path, layer_scene, styles
 from web.problems import UnknownFileError
 from web.service import Service
 

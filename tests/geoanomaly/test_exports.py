@@ -153,7 +153,7 @@ def test_the_map_fetches_nothing_and_has_no_words_of_users(source: Source, tmp_p
     html = write(source, "map.html", tmp_path).read_text()
     assert "alert(" not in html
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=['\"]?http", html)
-    assert len(re.findall(PICTURES, html)) == 2
+    assert len(re.findall(PICTURES, html)) == 3
     assert "L.map(" in html
     assert '"peak": 5.5' in html
 
@@ -206,7 +206,7 @@ def test_a_heatmap_shows_itself_in_a_notebook(source: Source, tmp_path: Path) ->
     assert shown.startswith("<iframe srcdoc=")
     assert 'sandbox="allow-scripts' in shown
     assert shown.count('"') == 6
-    assert len(re.findall(PICTURES, heatmap.to_html())) == 2
+    assert len(re.findall(PICTURES, heatmap.to_html())) == 3
     with pytest.raises(NotFoundError, match=re.escape("no heatmap.tif")):
         geoanomaly.Heatmap(tmp_path)
 
@@ -215,5 +215,5 @@ def test_without_the_service_leaflet_comes_from_the_internet(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(portable.importlib.util, "find_spec", lambda _: None)
-    html = portable.portable_map(source.heatmap, (), ())
+    html = portable.portable_map(source.heatmap, (), (), threshold=2)
     assert "https://cdn.jsdelivr.net/npm/leaflet@1.9.3/dist/leaflet.js" in html

@@ -18,10 +18,11 @@ from rasterio.enums import Resampling
 
 from geoanomaly.exports import NAMES
 from geoanomaly.jobs import Verdict
+from geoanomaly.legend import LEVELS
 from geoanomaly.types import Job, JobSpec, Process, Scene
 from tests.services import wait_for
 from tests.web.backend import Backend, publish_outputs, transform, write_raster
-from tests.web.browsing import MARKS, Watched
+from tests.web.browsing import MARKS, Watched, expect
 from tests.web.hostile import HOSTILE
 
 pytestmark = MARKS
@@ -47,6 +48,13 @@ def shot(page: Any) -> Any:
 def share(page: Any, colour: tuple[int, int, int], wide: int = 40) -> float:
     """How much of the map has about this colour."""
     return float((np.abs(shot(page) - colour).max(axis=-1) < wide).mean())
+
+
+def seen(page: Any, colour: tuple[int, int, int]) -> float:
+    """How much of the whole page has about this colour."""
+    page.wait_for_timeout(300)
+    picture = imread(io.BytesIO(page.screenshot()))[..., :3] * 255
+    return float((np.abs(picture - colour).max(axis=-1) < 40).mean())
 
 
 def opened(watched: Watched, backend: Backend, job: Job) -> Any:
@@ -256,8 +264,21 @@ def test_the_taken_map_opens_without_the_service(
     page.goto(taken.as_uri())
     page.get_by_label("Heatmap", exact=True).wait_for()
     page.wait_for_timeout(300)
-    picture = imread(io.BytesIO(page.screenshot()))[..., :3] * 255
-    assert (np.abs(picture - HOT).max(axis=-1) < 40).mean() > 0.005
+    assert seen(page, HOT) > 0.005
+    # Its own threshold, and a swipe, without any service.
+    page.get_by_label("Threshold", exact=True).fill(str(4 * LEVELS))
+    expect(page.locator("#told")).to_contain_text(
+        "Surprise 4.00 and more: 1 normal pixel in 10,000"
+    )
+    page.get_by_label("Opacity of the heatmap").fill("0")
+    assert seen(page, ABOVE) > 0.005
+    page.get_by_label("Threshold", exact=True).fill(str(5 * LEVELS))
+    assert seen(page, ABOVE) < 0.001
+    page.get_by_label("Threshold", exact=True).fill(str(5 * LEVELS))
+    after = page.screenshot()
+    page.get_by_label("Before, from the left").fill("100")
+    page.wait_for_timeout(300)
+    assert page.screenshot() != after
     assert watched.troubles == []
 
 

@@ -15,11 +15,11 @@ import pytest
 from fastapi import FastAPI
 from matplotlib.image import imread
 
+from geoanomaly.legend import LEVELS
 from geoanomaly.types import Job, Process
 from tests.web.backend import HOT, PIXEL, SIDE, Backend, serving
 from tests.web.test_tiles import pixels, place
 from web.app import create_app
-from web.layers import LEVELS
 
 MIDDLE = sum(HOT) / 2
 HOSTILE = "</script><img src=x onerror=alert(1)>${alert(2)}`'\""

@@ -34,9 +34,9 @@ from titiler.extensions.wmts import wmtsExtension
 
 from geoanomaly import __version__
 from geoanomaly.errors import ParameterError, SceneError
+from geoanomaly.legend import LEVELS
 from geoanomaly.legend import colormap as surprise_ramp
 from web.layers import (
-    LEVELS,
     PERCENTILES,
     Facts,
     Layer,
