@@ -147,12 +147,16 @@ class Sliders(MacroElement):
 
     @staticmethod
     def html(*, pair: bool, threshold: float) -> str:
-        swipe = "<label>Before, from the left<input id='swipe' type='range' value='0'></label>"
+        swipe = (
+            "<label><input id='swipe' type='range' value='0'>"
+            "<small>Before, from the left</small></label>"
+        )
         level = max(LEVELS, min(round(threshold * LEVELS), 255))
         return (
-            "<label><b>Threshold</b><input id='threshold' type='range' "
-            f"min='{LEVELS}' max='255' value='{level}'></label>"
-            f"<small id='told'>Move it to see what lies above.</small>{swipe if pair else ''}"
+            f"<label><input id='threshold' type='range' min='{LEVELS}' max='255' value='{level}' "
+            "aria-label='Threshold'></label>"
+            f"<small id='told'>Threshold: move it to see what lies above.</small>"
+            f"{swipe if pair else ''}"
         )
 
 
@@ -205,11 +209,12 @@ def portable_map(
     )  # fmt: skip
     drawn = add_outlines(chart, outlines, flip=not placed)
     folium.LayerControl(collapsed=False, autoZIndex=False).add_to(chart)
-    Panel(legend_html(escape(basis)), "bottomright").add_to(chart)
+    sliders = Sliders.html(pair=pair, threshold=threshold)
+    # One panel: two would cover each other on a narrow screen.
+    Panel(legend_html(escape(basis)) + sliders, "bottomright").add_to(chart)
     if doubts:
         Panel(f"<b>Doubtful</b><small>{escape(' '.join(doubts))}</small>", "topleft").add_to(chart)
     OpacitySlider(heat).add_to(chart)
-    Panel(Sliders.html(pair=pair, threshold=threshold), "bottomleft").add_to(chart)
     page.html.add_child(Element(THRESHOLD_FILTER), name="above")
     Sliders(above, drawn, pair=pair).add_to(chart)
     text: str = page.render()
