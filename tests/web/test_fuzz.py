@@ -34,11 +34,17 @@ def test_no_generated_request_is_a_server_error(tmp_path: Path) -> None:
         "/tiles/before/tiles/WebMercatorQuad/17201/291/7910?return_mask=true",
         "/tiles/before/statistics?p=1692122850920&histogram_range=0,1000",
         "/tiles/before/statistics?width=-256700981298",
+        "/tiles/after/statistics?bidx=1&nodata=nan&unscale=true&histogram_bins=0,100",
     ],
 )
 def test_numbers_that_are_no_place_are_refused(backend: Backend, done: Job, path: str) -> None:
     answer = backend.http.get(f"/jobs/{done.id}{path}")
     assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_a_page_beyond_all_numbers_is_refused(backend: Backend) -> None:
+    for path in ("/jobs", "/scenes"):
+        assert backend.http.get(f"{path}?offset=17396805569267961430016").status_code == 400
 
 
 def test_statistics_of_a_place_beyond_the_earth_are_refused(backend: Backend, done: Job) -> None:

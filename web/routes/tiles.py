@@ -101,7 +101,7 @@ class NotModifiedError(Exception):
     """The browser's copy is still good."""
 
 
-UNUSABLE = (ArithmeticError, IndexError, ValueError, CPLE_BaseError)
+UNUSABLE = (ArithmeticError, IndexError, TypeError, ValueError, CPLE_BaseError)
 """What titiler, numpy and GDAL make of numbers that are no place, no size or no rank. titiler has
 dozens of parameters, and checks few of them."""
 
