@@ -5,6 +5,7 @@
     GeoanomalyError
     ├── InputError            the request cannot be served as it stands (exit 2, HTTP 400)
     │   ├── SceneError        a raster: missing, truncated, no CRS, other bands, all nodata
+    │   │   └── SandboxError  it was not taken in
     │   ├── AreaError         an area of interest: self-crossing, outside, empty
     │   ├── IncomparableError two dates: other place, cloud, no relation, misregistered
     │   └── ParameterError    a name or number: detector, sensor, tile size, rate
@@ -45,6 +46,14 @@ class InputError(GeoanomalyError):
 
 class SceneError(InputError):
     """A raster cannot be used: missing, truncated, no CRS, other bands, all nodata."""
+
+
+class SandboxError(SceneError):
+    """A raster was not taken in. reason: what ended its reading, as `/metrics` counts it."""
+
+    def __init__(self, message: str, *, field: str, reason: str) -> None:
+        super().__init__(message, field=field)
+        self.reason = reason
 
 
 class AreaError(InputError):

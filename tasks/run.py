@@ -14,7 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from geoanomaly.errors import GeoanomalyError, JobCancelledError, LeaseLostError, ServiceError
+from geoanomaly.errors import (
+    GeoanomalyError,
+    JobCancelledError,
+    LeaseLostError,
+    SandboxError,
+    ServiceError,
+)
 from geoanomaly.jobs import JobStore, Lease
 from geoanomaly.logs import about_job
 from geoanomaly.settings import Settings
@@ -124,6 +130,8 @@ class Runner:
         def fail(lease: Lease) -> None:
             # First of all, because on a full disk not even the reason could be written.
             leftovers.clear_own(settings, lease)
+            if isinstance(error, SandboxError):
+                self.store.count("sandbox_refusals", error.reason)
             if is_full(error, settings.data_dir) and self.store.holds(job.id, lease.fence):
                 shutil.rmtree(settings.scratch_dir / job.id, ignore_errors=True)
             self.store.fail(lease, reason)

@@ -100,8 +100,9 @@ class Guard:
             return principal
         if principal is None:
             raise UnauthorizedError(
-                "This needs an API key: send it as `Authorization: Bearer KEY`, or sign in at "
-                f"/sign-in. The operator makes one with {CREATE}."
+                "This needs an API key: put it into GEOANOMALY_API_KEY, send it as "
+                "`Authorization: Bearer KEY`, or sign in at /sign-in. "
+                f"The operator makes one with {CREATE}."
             )
         if not principal.role.includes(rule.role):
             raise ForbiddenError(
@@ -112,10 +113,10 @@ class Guard:
     def _is_open(self, scope: Scope) -> bool:
         if self._settings.access is not None:
             return not self._settings.access
-        # Unset: the address at which this very request came in tells. Without a port it is the
-        # path of a unix socket.
-        host, port = scope.get("server") or ("", None)
-        return port is None or is_loopback(host)
+        # Unset: the addresses of this very request tell, to which and from which it came. A proxy
+        # on this machine says for whom it asks. Without a port it is a unix socket.
+        ends = (scope.get("server"), scope.get("client"))
+        return all(end is None or end[1] is None or is_loopback(end[0]) for end in ends)
 
     def _principal(self, request: Request, path: str) -> Principal | None:
         """UnauthorizedError for something that is no valid key, rather than to look further."""
@@ -126,7 +127,7 @@ class Guard:
         tiles = TILES.fullmatch(path)
         if tiles and request.method in SAFE and (ticket := request.query_params.get("ticket")):
             key = _good(open_ticket(ticket, tiles[1], self._keys.get), "ticket")
-            return Principal(key.tenant, _reading(key), key, only_job=tiles[1])
+            return Principal(key.tenant, _reading(key), key)
         if cookie := request.cookies.get(COOKIE):
             _check_origin(request, strict=True)
             return _of(self._keys.session(cookie))
@@ -142,7 +143,8 @@ class Guard:
         if host not in known and not is_address(host) and not is_loopback(host):
             raise InputError(
                 f"This service is not called {host!r}. If it is, say so where it starts: "
-                f"GEOANOMALY_PUBLIC_HOSTS='[\"{host}\"]'.",
+                f"GEOANOMALY_PUBLIC_HOSTS='[\"{host}\"]', and GEOANOMALY_ACCESS=on if others "
+                "than you can reach it.",
                 field="host",
             )
 

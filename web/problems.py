@@ -118,7 +118,9 @@ def problem_of(error: Exception) -> JSONResponse:
     )  # fmt: skip
 
 
-def _known(_: Request, error: Exception) -> JSONResponse:
+def _known(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, errors.SandboxError):
+        request.app.state.service.store.count("sandbox_refusals", error.reason)
     return problem_of(error)
 
 

@@ -59,15 +59,11 @@ class NewKey:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks. key: None where nobody needs one; tenant: whose things they are.
-
-    only_job: of a ticket: nothing but the tiles of that job.
-    """
+    """Who asks. key: None where nobody needs one; tenant: whose things they are."""
 
     tenant: str
     role: Role
     key: Key | None = None
-    only_job: str | None = None
 
     @property
     def sees_all(self) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from geoanomaly import errors
-from geoanomaly.errors import SceneError, ServiceError
+from geoanomaly.errors import SandboxError, SceneError, ServiceError
 from geoanomaly.settings import Settings
 
 TASKS = "geoanomaly.sandbox.tasks"
@@ -168,7 +168,8 @@ class Sandbox:
         if ended is None:
             if self._template is None or self._template.poll() is not None:
                 raise ServiceError("The sandbox for rasters did not start; is the memory full?")
-            raise SceneError(f"{name} cannot be read: its reader came to no end.", field=field)
+            text = f"{name} cannot be read: its reader came to no end."
+            raise SandboxError(text, field=field, reason="time")
         if "done" in last:
             return Answer(last["done"], int(ended["peak"]), float(ended["cpu"]))
         if "refused" in last:
@@ -178,25 +179,29 @@ class Sandbox:
         if last.get("errno"):
             # The disk is full, a folder is closed: no fault of the file.
             raise OSError(last["errno"], str(last["failed"]))
-        why = self._why(last, ended, limits)
-        raise SceneError(f"{name} cannot be read: {why}", field=field)
+        reason, why = self._why(last, ended, limits)
+        raise SandboxError(f"{name} cannot be read: {why}", field=field, reason=reason)
 
-    def _why(self, last: Mapping[str, Any], ended: Mapping[str, Any], limits: Limits) -> str:
+    def _why(
+        self, last: Mapping[str, Any], ended: Mapping[str, Any], limits: Limits
+    ) -> tuple[str, str]:
+        """The reason in a word, and in a sentence."""
         remedy = "Write it anew: `gdal_translate -of COG IN OUT.tif`."
         memory = f"more than {self._memory >> 20} MiB of memory (GEOANOMALY_SANDBOX_MIB)"
         if "failed" in last:
-            return f"{last['failed']}. {remedy}"
+            return "damaged", f"{last['failed']}. {remedy}"
         code = int(ended["code"])
         if ended["late"]:
-            return f"it took more than {limits.seconds:g} s. {remedy}"
+            return "time", f"it took more than {limits.seconds:g} s. {remedy}"
         if code == -signal.SIGXCPU:
-            return f"it took more than {limits.cpu} s of processor time. {remedy}"
+            return "time", f"it took more than {limits.cpu} s of processor time. {remedy}"
         if code == -signal.SIGXFSZ:
-            return f"it would be written as more than {limits.file_bytes:,} bytes. {remedy}"
+            most = f"{limits.file_bytes:,} bytes"
+            return "size", f"it would be written as more than {most}. {remedy}"
         if "memory" in last:
-            return f"it needs {memory}. {remedy}"
+            return "memory", f"it needs {memory}. {remedy}"
         how = signal.Signals(-code).name if code < 0 else f"code {code}"
-        return (
+        return "broke off", (
             f"its reader broke off ({how}), as a damaged file makes it do, or one that needs "
             f"{memory}. {remedy}"
         )
@@ -230,6 +235,8 @@ def _lines(line: socket.socket) -> Iterator[bytes]:
 
 def _refusal(said: Mapping[str, str]) -> errors.InputError:
     kind = getattr(errors, said["kind"], SceneError)
+    if kind is SceneError:
+        return SandboxError(said["text"], field=said["field"], reason="refused")
     found: errors.InputError = kind(said["text"], field=said["field"])
     return found
 

@@ -590,3 +590,11 @@ def test_public_names_are_the_operators_choice(tmp_path: Path) -> None:
         assert found.http.get("/jobs", headers={"Host": "geo.example.org"}).status_code == 200
         assert found.http.get("/jobs", headers={"Host": "evil.test"}).status_code == 400
         assert found.http.get("/jobs").status_code == 200
+
+
+def test_what_a_proxy_brings_from_elsewhere_needs_a_key(backend: Backend) -> None:
+    """A proxy on this machine calls from loopback, and says for whom."""
+    elsewhere = {"X-Forwarded-For": "203.0.113.5"}
+    assert_problem(backend.http.get("/jobs", headers=elsewhere), 401)
+    assert backend.http.get("/healthz", headers=elsewhere).status_code == 200
+    assert backend.http.get("/jobs", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 200

@@ -76,3 +76,13 @@ def test_a_folder_that_cannot_be_written_is_said(
     monkeypatch.setattr(metrics.os, "access", lambda *_: False)
     answer: httpx.Response = backend.http.get("/healthz")
     assert (answer.status_code, answer.json()["checks"]["disk"]) == (503, "not writable")
+
+
+def test_a_raster_that_is_not_taken_in_is_counted(backend: Backend) -> None:
+    def refused() -> float:
+        return scrape(backend).get("geoanomaly_sandbox_refusals_total", {}).get("refused", 0)
+
+    before = refused()
+    files = {"file": ("a.tif", b"II*\0 this is no raster")}
+    assert backend.http.post("/scenes", files=files).status_code == 400
+    assert refused() == before + 1
