@@ -38,9 +38,9 @@ def run(
         report(Progress("scoring", 90 * number / TILES, f"{number} of {TILES} tiles"))
         if not (scratch / f"tile-{number}").exists():
             time.sleep(TILE_SECONDS)
-            _commit(scratch, number, tile(spec.seed, number))
             with (settings.data_dir / "ledger").open("a") as ledger:
                 ledger.write(f"{spec.seed} {number}\n")
+            _commit(scratch, number, tile(spec.seed, number))
     report(Progress("writing", 90, "heatmap"))
     with whole_file(out / RESULT) as partial, partial.open("wb") as file:
         for number in range(TILES):
