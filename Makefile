@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo quality bench fuzz test check format wheel-test clean
+.PHONY: help setup demo quality bench chaos load fuzz test check format wheel-test clean
 
 help:
 	@echo "make setup   .venv with geoanomaly, its service and the map's scripts"
@@ -14,6 +14,8 @@ help:
 	@echo "make quality every detector on the labelled sets in GEOANOMALY_BENCH_DATA, into docs/quality.md"
 	@echo "make bench   how fast, how flat in memory, how it scales (ARGS=--full: real sizes)"
 	@echo "make fuzz    generated requests, alone and in chains, to the whole API (ARGS='--seconds 60')"
+	@echo "make chaos   jobs through 500 kills and death at every point (ARGS='--seed 1 --kills 500')"
+	@echo "make load    thousands of submissions, a long job table, many small jobs"
 	@echo "make test    the whole test suite"
 	@echo "make check   formatting, lint and types"
 
@@ -30,6 +32,12 @@ bench: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m tests.web.fuzzing $(ARGS)
+
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+load: $(VENV)/.dev
+	@$(BIN)/python -m tests.chaos.load $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

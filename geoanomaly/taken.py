@@ -26,7 +26,7 @@ from geoanomaly.errors import SceneError, ServiceError
 from geoanomaly.fetch import asset_href, fetch, version_of
 from geoanomaly.ingest import described, take_in
 from geoanomaly.inputs import FIELDS, MASK_FIELDS
-from geoanomaly.intake import check as check_spec
+from geoanomaly.prices import price
 from geoanomaly.roots import allowed_path
 from geoanomaly.sandbox.supervisor import Limits, sandbox
 from geoanomaly.settings import Settings
@@ -114,7 +114,7 @@ def check(spec: JobSpec, settings: Settings) -> Price:
             _fetch(scene, settings, field)
     waiting = list(_waiting(spec))
     if not waiting:
-        return check_spec(spec, settings)
+        return price(spec, settings)
     raws = [_still_allowed(scene, settings, field) for field, scene in waiting]
     kept = {"data_dir", "max_pixels", "tenant", "tile_size"}
     arguments = {

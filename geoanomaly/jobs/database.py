@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -19,6 +20,10 @@ class Database:
         with _plain_errors():
             self._engine = open_database(url)
         self._writer = self._engine.execution_options(immediate=True)
+        # SQLite lets waiting writers sleep and try again, the unlucky ones for seconds. Those of
+        # this process can queue instead.
+        alone = self._engine.dialect.name == "sqlite"
+        self._turn: AbstractContextManager[object] = Lock() if alone else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -28,7 +33,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Alone: nobody else writes until the block ends."""
-        with _plain_errors(), self._writer.begin() as conn:
+        with self._turn, _plain_errors(), self._writer.begin() as conn:
             yield conn
 
     def close(self) -> None:

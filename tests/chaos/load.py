@@ -41,8 +41,8 @@ EXECUTE = "/processes/detect-anomaly/execution"
 
 @contextmanager
 def service(worker: str | None = None, **changes: Any) -> Iterator[tuple[Settings, str, str]]:
-    """Settings, address and the id of a scene: of a web server, and with `worker` also of a broker
-    and that worker, on a folder of their own."""
+    """Settings, address and the id of a scene: of web server and broker, and with `worker` also of
+    that worker, on a folder of their own."""
     folder = Path(tempfile.mkdtemp(prefix="load-", dir="/tmp"))
     values = {"quota_jobs": 10**6, "quota_pixels": 10**12, "threads": 1, **changes}
     settings = Settings(data_dir=folder / "data", **values)
@@ -50,7 +50,7 @@ def service(worker: str | None = None, **changes: Any) -> Iterator[tuple[Setting
     os.environ["PYTHONPATH"] = str(ROOT)
     port = _free_port("127.0.0.1", 0)
     broker, _, web = parts(settings, "127.0.0.1", port, 1)
-    chosen = [broker, Part("worker", worker), web] if worker else [web]
+    chosen = [broker, Part("worker", worker), web] if worker else [broker, web]
     children = [Child(part, settings) for part in chosen]
     url = f"http://127.0.0.1:{port}"
     try:
