@@ -28,7 +28,7 @@ STOP_SECONDS = 8.0
 WATCH_SECONDS = 0.5
 MISSED_PINGS = 4
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tasks.broker")  # also where this module is the program
 
 
 def ping(path: Path) -> bool:

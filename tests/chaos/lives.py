@@ -62,7 +62,7 @@ def pipeline(spec: JobSpec, *, out: Path, scratch: Path, report: Report, **_: ob
         raise SceneError("bad.tif has no pixels.", field="scene")
     report(Progress("writing", 90, "heatmap"))
     profile = CogProfile("float32", np.nan, "surprise")
-    write_cog(out / "heatmap.tif", GRID.geobox, profile, ((t, store.read(t)) for t in GRID))
+    write_cog(out / "heatmap.tif", GRID.geobox, profile, store.cores(GRID))
     with whole_file(out / "run.json") as partial:
         partial.write_text(json.dumps(spec.to_json()))
     return RunResult(("heatmap.tif", "run.json"))
@@ -185,6 +185,15 @@ LIVES: Mapping[str, Callable[[World], None]] = {
 }
 
 
+ENDS = {
+    "detected": "successful",
+    "failed": "failed",
+    "trained": "successful",
+    "dismissed": "dismissed",
+    "handed_back": "successful",
+}
+
+
 def live(life: str, folder: Path, death: Death | None = None) -> int:
     """In a process of its own; how it ended, as `os.waitpid` says."""
     child = os.fork()
@@ -248,6 +257,7 @@ def main() -> None:
     for life in sys.argv[3:] or LIVES:
         assert os.waitstatus_to_exitcode(live(life, root / life)) == 0, life
         expected = state(root / life)
+        assert expected["jobs"][0][0] == ENDS[life], expected
         names = (root / life / "points").read_text().split("\n")
         for number, name in enumerate(names):
             for side in sides(name, whole=whole):
