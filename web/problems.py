@@ -75,7 +75,8 @@ TABLE: Mapping[type[Exception], Kind] = {
     PointOutsideBounds: Kind(404, "Point outside the raster"),
     MissingBands: Kind(400, "No such band", field="bidx"),
     InvalidFormat: Kind(400, "No such image format"),
-    RioTilerError: Kind(500, "Raster cannot be drawn"),
+    # Of a raster that is damaged GDAL tells, below; these are all about what was asked.
+    RioTilerError: Kind(400, "Raster cannot be drawn so"),
     RasterioError: Kind(500, "Raster cannot be read"),
 }
 

@@ -34,6 +34,7 @@ def test_no_generated_request_is_a_server_error(tmp_path: Path) -> None:
         "/tiles/before/tiles/WebMercatorQuad/17201/291/7910?return_mask=true",
         "/tiles/before/statistics?p=1692122850920&histogram_range=0,1000",
         "/tiles/before/statistics?width=-256700981298",
+        "/tiles/before/tiles/WebMercatorQuad?maxzoom=1022",
         "/tiles/after/statistics?bidx=1&nodata=nan&unscale=true&histogram_bins=0,100",
     ],
 )
@@ -53,6 +54,7 @@ def test_statistics_of_a_place_beyond_the_earth_are_refused(backend: Backend, do
     body = {"type": "Feature", "properties": {}, "geometry": area}
     path = f"/jobs/{done.id}/tiles/before/statistics?max_size=387&cover_scale=230"
     assert backend.http.post(path, json=body).status_code == 400
+    assert backend.http.post(path, json={**body, "geometry": None}).status_code == 400
 
 
 def test_a_scene_is_no_tile_of_the_world(backend: Backend) -> None:

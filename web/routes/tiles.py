@@ -55,6 +55,7 @@ _RESULTS = (Layer.HEATMAP, Layer.SURPRISE, Layer.MASK)
 _LOOKS = {Layer.SURPRISE: ((0.0, 255 / LEVELS),)}
 PREFIX = "/jobs/{job_id}/tiles/{layer}"
 MAX_SIDE = 2048
+MAX_ZOOM = 30
 SPECK = 4
 """Zoom levels above the one at which a raster fills a tile."""
 KEEP = "private, max-age=600, must-revalidate"
@@ -132,11 +133,14 @@ class KeptRoute(APIRoute):
 
 
 def _check_sides(query: Mapping[str, str]) -> None:
-    """titiler has no upper limit: one request could ask for a picture of any size."""
-    for name in ("tilesize", "width", "height", "max_size", "buffer", "padding"):
+    """titiler has no upper limit: one request could ask for a picture of any size, or for the
+    tiles of a thousand zoom levels."""
+    sides = ("tilesize", "width", "height", "max_size", "buffer", "padding")
+    limits = dict.fromkeys(sides, MAX_SIDE) | {"minzoom": MAX_ZOOM, "maxzoom": MAX_ZOOM}
+    for name, limit in limits.items():
         value = query.get(name, "")
-        if value.removeprefix("-").isdecimal() and not 0 <= int(value) <= MAX_SIDE:
-            raise ParameterError(f"{name} is {value}; it may be 0 to {MAX_SIDE}.", field=name)
+        if value.removeprefix("-").isdecimal() and not 0 <= int(value) <= limit:
+            raise ParameterError(f"{name} is {value}; it may be 0 to {limit}.", field=name)
 
 
 def path(source: Drawn) -> str:
