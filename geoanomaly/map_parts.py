@@ -26,6 +26,7 @@ STYLE = """
 <style>
   /* 'body' before the names: Leaflet's own style sheet comes later in the page. */
   body .leaflet-container { background: #c6d9e3; font: 13px/1.45 system-ui, sans-serif; }
+  main { height: 100%; }
   body .pixels { image-rendering: pixelated; }
   .panel {
     background: rgba(255, 255, 255, .93); color: #1b2733; padding: 8px 11px; border-radius: 8px;
@@ -49,6 +50,10 @@ STYLE = """
   }
   body .leaflet-popup-content td { text-align: right; }
   .foliumpopup table { margin: auto; }
+  .unseen {
+    position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden;
+    clip-path: inset(50%); white-space: nowrap;
+  }
   .above img.leaflet-tile, img.above { filter: url(#above); }
   .levels { position: absolute; }
 </style>

@@ -22,6 +22,7 @@ from folium.template import Template
 from odc.geo.geobox import GeoBox
 
 from geoanomaly.legend import LEVELS
+from geoanomaly.map_page import BODY, zoomable
 from geoanomaly.map_parts import (
     STYLE,
     THRESHOLD_FILTER,
@@ -73,8 +74,9 @@ class _Whole(Figure):
 
     _template = Template(
         "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        "<title>{{ this.title }}</title>\n{{ this.whole_header(**kwargs) }}\n</head>\n<body>\n"
-        "{{ this.html.render(**kwargs) }}\n<script>\n{{ this.script.render(**kwargs) }}\n"
+        "<title>{{ this.title }}</title>\n{{ this.whole_header(**kwargs) }}\n</head>\n"
+        + BODY
+        + "<script>\n{{ this.script.render(**kwargs) }}\n"
         "</script>\n</body>\n</html>\n"
     )
 
@@ -92,7 +94,7 @@ class _Whole(Figure):
         if self.leaflet is not None and isinstance(part, CssLink):
             # Its pictures are of markers and of a button that this map has no need of.
             return f"<style>\n{re.sub(r'url[(][^)]*[)]', 'none', self.leaflet.style)}\n</style>"
-        return str(part.render(**kwargs))
+        return zoomable(part.render(**kwargs))
 
 
 class Sliders(MacroElement):

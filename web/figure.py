@@ -11,6 +11,7 @@ from typing import Any
 from branca.element import CssLink, Element, Figure, JavascriptLink
 from jinja2 import Template
 
+from geoanomaly.map_page import BODY, zoomable
 from web.assets import AssetError, is_vendored, manifest
 
 CDN = "https://cdn.jsdelivr.net"
@@ -69,8 +70,9 @@ class SafeFigure(Figure):
 
     _template = Template(
         "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<title>{{ this.title }}</title>\n"
-        "{{ this.safe_header(**kwargs) }}\n</head>\n<body>\n{{ this.html.render(**kwargs) }}\n"
-        "<script nonce='{{ this.origins.nonce }}'>\n{{ this.script.render(**kwargs) }}\n"
+        "{{ this.safe_header(**kwargs) }}\n</head>\n"
+        + BODY
+        + "<script nonce='{{ this.origins.nonce }}'>\n{{ this.script.render(**kwargs) }}\n"
         "</script>\n</body>\n</html>\n"
     )
 
@@ -89,5 +91,5 @@ class SafeFigure(Figure):
             href = self.origins.resolve(part.url)
             return f"<link nonce='{nonce}' rel='stylesheet' href='{href}'>"
         # Folium's own head parts are templates with numbers only; nothing of a user is in them.
-        text = re.sub(r",\s*maximum-scale=1.0, user-scalable=no", "", part.render(**kwargs))
+        text = zoomable(part.render(**kwargs))
         return re.sub(r"<(script|style)(?=[\s>])", rf"<\1 nonce='{nonce}'", text)

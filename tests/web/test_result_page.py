@@ -365,3 +365,19 @@ def test_axe_finds_nothing(browser: Any, backend: Backend, three: Job, scheme: s
     found = axe.run(page)
     assert found.violations_count == 0, found.generate_report()
     page.close()
+
+
+def test_axe_finds_nothing_in_the_maps_alone(
+    browser: Any, backend: Backend, three: Job, tmp_path: Path
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    taken = tmp_path / "map.html"
+    taken.write_bytes(backend.http.get(f"/jobs/{three.id}/exports/map.html").content)
+    job = f"{backend.url}/jobs/{three.id}"
+    for address in (f"{job}/frame", f"{job}/map", taken.as_uri()):
+        page = browser.new_page(bypass_csp=True)
+        page.goto(address)
+        page.locator(".leaflet-control-zoom").wait_for()
+        found = axe.run(page)
+        assert found.violations_count == 0, found.generate_report()
+        page.close()
