@@ -38,8 +38,9 @@ def outlines(pixels: Pixels, transform: Affine) -> Polygons:
     """
     starts = np.flatnonzero(np.diff(pixels.group, prepend=-1))
     ends = np.append(starts[1:], len(pixels.group))
-    corners = np.stack([_least(np.minimum, each, starts) for each in (pixels.row, pixels.col)])
-    beyond = np.stack([_least(np.maximum, each, starts) for each in (pixels.row, pixels.col)]) + 1
+    axes = (pixels.row, pixels.col)
+    corners = np.stack([np.minimum.reduceat(each, starts) for each in axes])
+    beyond = np.stack([np.maximum.reduceat(each, starts) for each in axes]) + 1
     found = np.empty(len(starts), dtype=object)
     for groups, places in _sheets(beyond - corners):
         shift = corners[:, groups] - places
@@ -51,10 +52,6 @@ def outlines(pixels: Pixels, transform: Affine) -> Polygons:
         _, traced = trace(sheet)
         found[groups] = _moved(traced, shift[::-1].T)
     return mapped(found, transform)
-
-
-def _least(which: np.ufunc, values: Index, starts: Index) -> Index:
-    return np.asarray(which.reduceat(values, starts)) if len(starts) else values
 
 
 def _sheets(sizes: Index) -> Iterator[tuple[Index, Index]]:

@@ -55,7 +55,18 @@ class Order:
 
     @property
     def path(self) -> Path:
-        """Where it lies once it is made."""
+        """Where it lies once it is made, or has lain since the run."""
+        return self.published(self.name) or self.kept
+
+    def published(self, name: str) -> Path | None:
+        """The run's own raster, where that is just what is asked for."""
+        as_run = self.crs is None and self.threshold == self.result.threshold
+        rasters = (HEATMAP, MASK) if as_run else ()
+        return self.parts.output(self.result.job, name) if name in rasters else None
+
+    @property
+    def kept(self) -> Path:
+        """Where it is made, under the digest of what was asked."""
         said = [str(vars(each)) for each in self.parts.store.judgements(self.result.job.id)]
         asked = [self.name, round(self.threshold, 6), self.crs, said]
         seed = [self.result.job.id, self.result.heatmap.stat().st_mtime_ns, *asked]
@@ -82,8 +93,6 @@ class Order:
         from geoanomaly.exports import Source
 
         parts, job, report = self.parts, self.result.job, self.result.report
-        published = {name: parts.output(job, name) for name in (HEATMAP, MASK)}
-        as_run = self.crs is None and self.threshold == self.result.threshold
         return Source(
             heatmap=self.result.heatmap,
             hot=self.result.hot,
@@ -92,7 +101,7 @@ class Order:
             backdrops=tuple(_backdrops(parts, job)),
             threshold=max(self.threshold, self.result.hot.floor),
             crs=self.crs,
-            ready={name: path for name, path in published.items() if path and as_run},
+            ready={name: path for name in (HEATMAP, MASK) if (path := self.published(name))},
             companions=tuple(path for name in COMPANIONS if (path := parts.output(job, name))),
             basis=report.get("model", {}).get("calibration_kind", ""),
             doubts=tuple(report.get("comparability", {}).get("reasons", ())),
@@ -130,7 +139,8 @@ async def follow(order: Order, path: Path) -> AsyncGenerator[Progress]:
     Who leaves the loop stops the making, at its next tile.
     """
     if path.is_file():
-        os.utime(path.parent)
+        if path.is_relative_to(order.parts.settings.exports_dir):
+            os.utime(path.parent)
         return
     left = threading.Event()
     latest = Progress("waiting", 0)

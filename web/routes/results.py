@@ -39,8 +39,10 @@ def page(request: Request, parts: Parts, job_id: str) -> Response:
     """Also of a job that is not finished yet: the page waits for it."""
     # frame.js belongs to the map, which is a page of its own.
     modules = sorted({path.name for path in (STATIC / "job").glob("*.js")} - {"frame.js"})
+    job = parts.store.get(job_id)
+    values = {"job_id": job.id, "done": job.status.final, "modules": modules}
     return TEMPLATES.TemplateResponse(
-        request, "job.html", {"job_id": parts.store.get(job_id).id, "modules": modules},
+        request, "job.html", values,
         headers={"Content-Security-Policy": PAGE_POLICY},
     )  # fmt: skip
 

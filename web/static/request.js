@@ -8,6 +8,7 @@ import { $, count, duration, make, pixels, plural } from "./text.js";
 
 const DRAFT = "geoanomaly-draft";
 const PAUSE_MS = 450;
+const MASKS = ["before_mask", "mask"];
 
 export class Request {
   constructor(scenes, area, { onStarted }) {
@@ -50,7 +51,10 @@ export class Request {
     this.offered = scenes;
     for (const select of this.form.querySelectorAll("select[data-kind=scene]")) {
       const chosen = select.value || select.dataset.wanted;
-      const options = scenes.map(({ id, title, date }) => new Option([title, date].filter(Boolean).join(", "), id, false, id === chosen));
+      const options = scenes.map(({ id, title, date }) => {
+        const text = [title, date].filter(Boolean).join(", ");
+        return new Option(text, id, false, id === chosen);
+      });
       select.replaceChildren(new Option("nothing more", ""), ...options);
     }
   }
@@ -171,7 +175,7 @@ export class Request {
     if (draft) {
       this.process = draft.process;
       this.wantedModel = draft.options.model;
-      this.scenes.addPaths([...Object.values(draft.chosen).flat(), ...Object.values(draft.options).filter((value) => typeof value === "string")]);
+      this.scenes.addPaths([...Object.values(draft.chosen).flat(), ...Object.values(draft.options)]);
       for (const [id, value] of Object.entries(draft.options)) setValue($(id), value);
       this.area.show(draft.geometry, draft.name);
       this.scenes.chosen = draft.chosen;
@@ -194,7 +198,7 @@ export class Request {
     const fields = ROLES[process].map(({ field }) => field);
     const named = [...this.form.querySelectorAll("[name]")].map((control) => control.name);
     const known = new Set(["aoi", ...fields, ...named]);
-    const given = [...fields, "mask", "before_mask"].flatMap((field) => inputs[field] || []);
+    const given = [...fields, ...MASKS].flatMap((field) => inputs[field] || []);
     const reached = given.every((scene) => typeof scene === "string" || $("scene-path"));
     return reached && Object.keys(inputs).every((name) => known.has(name));
   }
@@ -202,13 +206,15 @@ export class Request {
   /** Fill the form with the inputs of a job. */
   fill(process, inputs) {
     this.process = process;
-    this.form.querySelectorAll(":is(select, textarea)[name], input[name]:not([type=radio])").forEach((control) => setValue(control, ""));
+    const controls = this.form.querySelectorAll(":is(select, textarea, input)[name]:not([type=radio])");
+    for (const control of controls) setValue(control, "");
     $("false_alarm_rate").value = "0.01";
     this.wantedModel = inputs.model;
     this.loadModels().catch(() => {});
     const roles = ROLES[process].filter(({ field }) => inputs[field]);
     const chosen = roles.map(({ field }) => [field, [inputs[field]].flat().map(idOf)]);
-    this.scenes.addPaths([...chosen.flatMap(([, ids]) => ids), ...["mask", "before_mask"].filter((name) => inputs[name]).map((name) => idOf(inputs[name]))]);
+    const masks = MASKS.filter((name) => inputs[name]).map((name) => idOf(inputs[name]));
+    this.scenes.addPaths([...chosen.flatMap(([, ids]) => ids), ...masks]);
     for (const [name, value] of Object.entries(inputs)) {
       const id = name === "detector" ? `detector-${process}` : name;
       setValue($(id), name === "ignore" ? true : value);
@@ -248,7 +254,7 @@ function setValue(control, value) {
   if (!control) return;
   if (control.type === "checkbox") control.checked = Boolean(value);
   else if (control.dataset.kind === "scene") setScene(control, value && idOf(value));
-  else if (control.dataset.kind === "area") control.value = typeof value === "string" ? value : JSON.stringify(value);
+  else if (control.tagName === "TEXTAREA") control.value = typeof value === "string" ? value : JSON.stringify(value);
   else if (["INPUT", "SELECT"].includes(control.tagName)) control.value = value;
 }
 

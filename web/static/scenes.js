@@ -85,9 +85,12 @@ export class Scenes {
     this.take([...this.all, { id: idOf({ href: path }), title, path, date: "", created: "9999" }]);
   }
 
-  /** Those that an older request or a draft names, which no list has. */
-  addPaths(ids) {
-    for (const id of ids) if (id.startsWith(BY_PATH) && !this.byId.has(id)) this.addPath(id.slice(BY_PATH.length));
+  /** Those among some values of a draft or an older request: no list of the service has them. */
+  addPaths(values) {
+    for (const id of values) {
+      const fresh = typeof id === "string" && id.startsWith(BY_PATH) && !this.byId.has(id);
+      if (fresh) this.addPath(id.slice(BY_PATH.length));
+    }
   }
 
   get roles() {
@@ -167,7 +170,9 @@ export class Scenes {
     const only = this.area && $("only-covering").checked;
     return this.all.filter((scene) => {
       const text = `${scene.title} ${scene.date} ${scene.sensor}`.toLowerCase();
-      return words.every((word) => text.includes(word)) && (!only || scene.path || (scene.footprint && covers(scene.footprint, this.area)));
+      if (!words.every((word) => text.includes(word))) return false;
+      // Of a scene by its path nothing is known before it is priced.
+      return !only || scene.path || (scene.footprint && covers(scene.footprint, this.area));
     });
   }
 

@@ -51,7 +51,7 @@ function fillLegend(view) {
 }
 
 async function start() {
-  await finished();
+  if (!("done" in document.body.dataset)) await finished();
   const asked = ask(`${JOB}/view`);
   const frame = new FrameLink($("map"));
   // Shown first: a map that begins without a size would ask for the tiles of another view.
