@@ -72,9 +72,11 @@ def torment(
     deeds = Deeds()
     while deeds.kills < kills:
         time.sleep(chance.uniform(0, 2 * pause))
-        working = _working(store)
-        if working and chance.random() < 0.5:
+        # Half of the deeds wait for somebody who works: the others hit most while they start.
+        working = _working(store, seconds=4.0) if chance.random() < 0.5 else []
+        if working:
             what, victim = "working child", chance.choice(working)
+            time.sleep(chance.uniform(0, worker.TILES * worker.TILE_SECONDS))
         else:
             name = chance.choice(VICTIMS)
             living = house.processes(name)
@@ -144,15 +146,18 @@ def run(seed: int, kills: int, pause: float) -> dict[str, Any]:
     }
 
 
-def _working(store: JobStore) -> list[psutil.Process]:
-    """The processes that hold leases: their owners are HOST:PID."""
-    with store.database.read() as conn:
-        owners = conn.execute(select(jobs.c.owner).where(jobs.c.owner.is_not(None))).scalars()
-        pids = [int(owner.rpartition(":")[2]) for owner in owners]
-    found = []
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess):
-            found.append(psutil.Process(pid))
+def _working(store: JobStore, seconds: float) -> list[psutil.Process]:
+    """The processes that hold leases, waiting a while for one: their owners are HOST:PID."""
+    found: list[psutil.Process] = []
+    give_up = time.monotonic() + seconds
+    while not found and time.monotonic() < give_up:
+        time.sleep(0.02)
+        with store.database.read() as conn:
+            owners = conn.execute(select(jobs.c.owner).where(jobs.c.owner.is_not(None))).scalars()
+            pids = [int(owner.rpartition(":")[2]) for owner in owners]
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
     return found
 
 
