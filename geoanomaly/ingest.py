@@ -6,7 +6,6 @@ Later stages open only the file that the sandbox wrote (`geoanomaly.cleaning`).
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from rasterio.warp import transform_geom
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.sandbox.supervisor import Limits, Share, sandbox
 from geoanomaly.settings import Settings
+from geoanomaly.workrooms import workroom
 from tiling.cog import publish
 
 LOOK_SECONDS, LOOK_CPU = 10.0, 2
@@ -65,8 +65,7 @@ def take_in(
     ).value
     seconds = size["decoded"] // SLOWEST
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".upload-") as text:
-        folder = Path(text)
+    with workroom(path.parent) as folder:
         limits = Limits(
             cpu=LOOK_CPU + seconds,
             seconds=LOOK_SECONDS + 4 * seconds,
@@ -74,7 +73,9 @@ def take_in(
             readable=[raw],
             writable=[folder],
         )
-        box.call("clean", {**common, "folder": text}, limits, name=name, field=field, share=share)
+        box.call(
+            "clean", {**common, "folder": str(folder)}, limits, name=name, field=field, share=share
+        )
         publish(folder / "clean.tif", path)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from geoanomaly.roots import allowed_path
 from geoanomaly.sandbox.supervisor import Limits, sandbox
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Price, Process, Progress, Report, RunResult, Scene
+from geoanomaly.workrooms import workroom
 from tiling.cog import publish
 
 FETCHES = 4
@@ -69,8 +69,8 @@ def _fetch(scene: Scene, settings: Settings, field: str) -> None:
         raise ServiceError(f"{FETCHES} scenes are being fetched already. Ask again in a moment.")
     try:
         settings.taken_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=settings.taken_dir, prefix=".upload-") as folder:
-            raw = Path(folder) / "fetched.tif"
+        with workroom(settings.taken_dir) as folder:
+            raw = folder / "fetched.tif"
             fetch(str(scene.origin), raw, settings, field=field)
             take_in(raw, Path(scene.href), settings, name=scene.label, field=field)
     finally:
@@ -91,11 +91,11 @@ def local_mask(href: str, settings: Settings, *, field: str) -> Scene:
 
 def _write_polygons(path: Path, copy: Path) -> None:
     copy.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".upload-") as folder:
+    with workroom(copy.parent) as folder:
         # A copy in a folder of its own: GDAL finds no other file beside it.
-        sent = Path(shutil.copyfile(path, Path(folder) / "sent"))
+        sent = Path(shutil.copyfile(path, folder / "sent"))
         found = read_sent_area(sent, path.name)
-        clean = Path(folder) / "clean.geojson"
+        clean = folder / "clean.geojson"
         clean.write_text(json.dumps(mapping(found.area.geometry)))
         publish(clean, copy)
 

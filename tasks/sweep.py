@@ -7,6 +7,7 @@ import math
 import os
 import threading
 
+from geoanomaly import workrooms
 from geoanomaly.errors import GeoanomalyError
 from geoanomaly.jobs import JobStore
 from geoanomaly.settings import Settings
@@ -39,6 +40,8 @@ class Sweeper:
 
     def _loop(self) -> None:
         store: JobStore | None = None
+        for folder in (self._settings.scenes_dir, self._settings.taken_dir):
+            workrooms.clear(folder)
         while True:
             try:
                 with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from datetime import date
 from pathlib import Path, PurePath
@@ -15,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from geoanomaly.errors import ParameterError, QuotaError, SceneError
 from geoanomaly.jobs import SceneRecord
+from geoanomaly.workrooms import workroom
 from web.documents import scene_document
 from web.inputs import known_sensor
 from web.links import address, link
@@ -87,8 +87,8 @@ def _take_in(parts: Service, form: FormData) -> SceneRecord:
     scenes_dir = parts.settings.scenes_dir
     scenes_dir.mkdir(parents=True, exist_ok=True)
     # A folder of its own: GDAL finds no other file beside the upload.
-    with tempfile.TemporaryDirectory(dir=scenes_dir, prefix=".upload-") as folder:
-        path = save(file.file, Path(folder) / "upload.tif")
+    with workroom(scenes_dir) as folder:
+        path = save(file.file, folder / "upload.tif")
         title = PurePath(file.filename.replace("\\", "/")).name
         record = ingest(path, parts.settings, title=title, sensor=sensor, date=day)
     return _keep(parts, record)
