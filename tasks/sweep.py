@@ -58,7 +58,10 @@ class Sweeper:
 def sweep(store: JobStore, settings: Settings) -> None:
     lost = store.sweep(_undelivered_after(settings), settings.lease_seconds)
     # Before the next attempt at a job begins: it finds the place as if there had been no other.
-    leftovers.clear(store, settings)
+    try:
+        leftovers.clear(store, settings)
+    except OSError:
+        log.exception("What dead workers left could not be removed; it is tried again")
     for job_id in lost:
         log.info("Ringing again for job %s", job_id)
         ring(job_id, settings)

@@ -251,6 +251,25 @@ def test_sweep_clears_what_ended_jobs_left(
     assert left == {open_, "not-a-job"}
 
 
+def test_sweep_rings_although_nothing_can_be_removed(
+    store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[str] = []
+    monkeypatch.setattr("tasks.sweep.waiting", lambda _: 0)
+    monkeypatch.setattr("tasks.sweep.ring", lambda job_id, _: rung.append(job_id))
+
+    def forbidden(*_: Any) -> None:
+        raise PermissionError("somebody else's")
+
+    monkeypatch.setattr(leftovers, "clear", forbidden)
+    job = store.create(SPEC)
+    lease = store.claim(job.id, "w", 60, 3)
+    assert lease is not None
+    store.release(lease)
+    sweep(store, settings)
+    assert rung == [job.id]
+
+
 def test_sweep_leaves_what_is_being_written(
     store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
