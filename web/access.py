@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
@@ -33,6 +33,8 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 FORM_BYTES = 64 * 1024
 REQUEST_BYTES = 32 * 2**20
 """A request may hold an area of a million vertices."""
+
+MOST_DIGITS = 18
 
 PUBLIC = ("/", "/conformance", "/api", "/healthz", "/sign-in", "/sign-out")
 TILES = re.compile(r"/jobs/([^/]+)/tiles/.+")
@@ -136,10 +138,15 @@ class Guard:
     def _check_host(self, request: Request, path: str) -> None:
         """Against a foreign page whose name was made to point to this machine (DNS rebinding):
         it would be of the same origin as the service, which there needs no key."""
-        known = self._settings.public_hosts
-        if path == "/healthz" or not (known or self._is_open(request.scope)):
+        if path == "/healthz":
             return
-        host = _name(request.headers.get("host", ""))
+        known, said = self._settings.public_hosts, request.headers.get("host", "")
+        host = _name(said)
+        if said and not host:
+            # Nothing could make an address of it.
+            raise InputError(f"The Host header {said!r} is no name.", field="host")
+        if not (known or self._is_open(request.scope)):
+            return
         if host not in known and not is_address(host) and not is_loopback(host):
             raise InputError(
                 f"This service is not called {host!r}. If it is, say so where it starts: "
@@ -179,7 +186,7 @@ def _check_origin(request: Request, *, strict: bool = False) -> None:
     if site is not None:
         ours = site == "same-origin"
     elif origin is not None:
-        ours = urlsplit(origin).netloc == request.headers.get("host")
+        ours = _place(origin).netloc == request.headers.get("host") != ""
     else:
         ours = not strict
     if not ours:
@@ -191,7 +198,9 @@ def _check_origin(request: Request, *, strict: bool = False) -> None:
 
 def _check_length(request: Request, rule: Rule) -> None:
     length = request.headers.get("content-length", "0")
-    if rule.body is not None and (not length.isdecimal() or int(length) > rule.body):
+    if not length.isdecimal() or len(length) > MOST_DIGITS:
+        raise HTTPException(400, "Content-Length is no number of bytes.")
+    if rule.body is not None and int(length) > rule.body:
         raise _too_large(f"{length} bytes", rule.body)
 
 
@@ -216,17 +225,25 @@ def _too_large(length: str, limit: int) -> HTTPException:
 
 def _refusal(request: Request, path: str, error: GeoanomalyError | HTTPException) -> Response:
     if isinstance(error, HTTPException):
-        return problem(error.status_code, "Request too large", error.detail)
+        return problem(error.status_code, "Request not possible", error.detail)
     wants_page = "text/html" in request.headers.get("accept", "") and request.method == "GET"
     if isinstance(error, UnauthorizedError) and wants_page:
         # Relative, so that it holds under a path prefix.
         up = "../" * (path.count("/") - 1)
-        query = f"?{request.url.query}" if request.url.query else ""
+        sent = request.scope["query_string"].decode("latin-1")
+        query = f"?{sent}" if sent else ""
         return RedirectResponse(f"{up}sign-in?next={quote(path + query, safe='')}", 303)
     return problem_of(error)
 
 
 def _name(host: str) -> str:
     """The name in a Host header, without port and brackets."""
-    found = urlsplit(f"//{host}")
-    return (found.hostname or "").rstrip(".")
+    return (_place(f"//{host}").hostname or "").rstrip(".")
+
+
+def _place(address: str) -> SplitResult:
+    """Its parts; none where it is no address at all."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")

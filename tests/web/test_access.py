@@ -496,9 +496,10 @@ def test_another_site_cannot_act_for_who_is_signed_in(house: House, person: http
 
 
 def test_another_site_cannot_act_where_no_key_is_needed(backend: Backend) -> None:
-    headers = {"Origin": "https://evil.test"}
-    for method, path in (("POST", "/scenes"), ("POST", "/areas"), ("DELETE", "/jobs/none")):
-        assert_problem(backend.http.request(method, path, headers=headers), 403)
+    for origin in ("https://evil.test", "null", "http://["):
+        headers = {"Origin": origin}
+        for method, path in (("POST", "/scenes"), ("POST", "/areas"), ("DELETE", "/jobs/none")):
+            assert_problem(backend.http.request(method, path, headers=headers), 403)
     assert backend.http.delete("/jobs/none").status_code == 404
 
 
@@ -570,7 +571,9 @@ def test_without_keys_nothing_is_asked(backend: Backend, done: Job) -> None:
     assert backend.http.get("/sign-in").headers["location"] == "./ui"
 
 
-@pytest.mark.parametrize("host", ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", ""]
+)
 def test_a_foreign_name_of_this_machine_is_refused(backend: Backend, host: str) -> None:
     """DNS rebinding: the page of that name would be of one origin with the service."""
     answer = backend.http.get("/jobs", headers={"Host": host})
@@ -583,6 +586,14 @@ def test_a_foreign_name_of_this_machine_is_refused(backend: Backend, host: str) 
 )
 def test_names_of_this_machine_and_addresses_are_its_own(backend: Backend, host: str) -> None:
     assert backend.http.get("/jobs", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["[::1", "a]b", "["])
+def test_a_host_that_is_no_name_is_refused(house: House, host: str) -> None:
+    for who in ("alice", "nobody"):
+        headers = {"Host": host, "Accept": "text/html"}
+        answer = house.ask(who, "GET", f"/ui/jobs/{house.job.id}?x=1", headers=headers)
+        assert_problem(answer, 400, "host")
 
 
 def test_public_names_are_the_operators_choice(tmp_path: Path) -> None:
