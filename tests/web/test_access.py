@@ -571,9 +571,7 @@ def test_without_keys_nothing_is_asked(backend: Backend, done: Job) -> None:
     assert backend.http.get("/sign-in").headers["location"] == "./ui"
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", ""]
-)
+@pytest.mark.parametrize("host", ["evil.test", "127.0.0.1.evil.test", "localhost.evil.test", ""])
 def test_a_foreign_name_of_this_machine_is_refused(backend: Backend, host: str) -> None:
     """DNS rebinding: the page of that name would be of one origin with the service."""
     answer = backend.http.get("/jobs", headers={"Host": host})

@@ -20,7 +20,7 @@ FAR = "1.7976931348623157e+308"
 
 def test_no_generated_request_is_a_server_error(tmp_path: Path) -> None:
     with target(tmp_path) as place:
-        done = run(place, seconds=5, examples=1, seed=1, phases="fuzzing,stateful")
+        done = run(place, seconds=8, examples=1, seed=1, phases="fuzzing,stateful")
     assert done.returncode == 0, done.stdout
     assert "Tested: " in done.stdout
 
@@ -79,6 +79,6 @@ def test_the_fuzzing_sees_a_server_error(tmp_path: Path, monkeypatch: pytest.Mon
     with target(tmp_path) as place:
         monkeypatch.setattr(JobStore, "list_scenes", broken)
         assert httpx.get(f"{place.backend.url}/healthz").status_code == 200
-        done = run(place, "--include-path=/scenes", seconds=3, examples=1, seed=1, phases="fuzzing")
+        done = run(place, "--include-path=/scenes", seconds=6, examples=1, seed=1, phases="fuzzing")
     assert done.returncode == 1
     assert "GET /scenes" in done.stdout
