@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help setup demo quality bench chaos load fuzz test check format wheel-test clean
+.PHONY: help setup demo quality bench chaos load fuzz hostile test check format wheel-test clean
 
 help:
 	@echo "make setup   .venv with geoanomaly, its service and the map's scripts"
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz    generated requests, alone and in chains, to the whole API (ARGS='--seconds 60')"
 	@echo "make chaos   jobs through 500 kills and death at every point (ARGS='--seed 1 --kills 500')"
 	@echo "make load    thousands of submissions, a long job table, many small jobs"
+	@echo "make hostile bad inputs of every kind, each refused within 2 s (ARGS=\"--mutated 1000\")"
 	@echo "make test    the whole test suite"
 	@echo "make check   formatting, lint and types"
 
@@ -38,6 +39,10 @@ chaos: $(VENV)/.dev
 
 load: $(VENV)/.dev
 	@$(BIN)/python -m tests.chaos.load $(ARGS)
+
+# More than 1,000 bad inputs and 20,000 mutated rasters through the real service.
+hostile: $(VENV)/.dev
+	@$(BIN)/python -W ignore -m tests.hostile.run $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
-from shapely import force_2d
+from shapely import force_2d, get_num_coordinates
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import unary_union
 
+from geoanomaly.area_checks import MAX_VERTICES, check_size, joined, repaired, too_many
 from geoanomaly.areas import area_from_geojson, check_area
 from geoanomaly.errors import AreaError
 from geoanomaly.types import AOI
@@ -32,50 +32,68 @@ FORMATS = "Send GeoJSON, GeoPackage, KML, or a Shapefile with all its parts in o
 
 @dataclass(frozen=True)
 class AreaFile:
-    """area: in WGS 84; polygons: how many were joined; notes: what was left out."""
+    """area: in WGS 84; polygons: how many were joined; notes: what was left out or changed."""
 
     area: AOI
     polygons: int
     notes: tuple[str, ...] = ()
 
 
-def read_sent_area(path: Path, name: str) -> AreaFile:
-    """All polygons of the file at `path`; AreaError calls it by `name`, as its sender does.
+@dataclass(frozen=True)
+class Sent:
+    """name: what its sender calls it; repair: make outlines valid that cross themselves."""
+
+    name: str
+    repair: bool = False
+
+
+def read_sent_area(path: Path, sent: Sent) -> AreaFile:
+    """All polygons of the file at `path`; AreaError calls it as its sender does.
 
     Unpacks into the folder of `path`, which should be the file's own.
     """
     head = path.read_bytes()[:16]
     if head.startswith(b"SQLite format 3\0"):
-        return _read(_called(path, "area.gpkg"), name)
+        return _read(_called(path, "area.gpkg"), sent)
     if head.startswith(b"PK\3\4"):
-        return _read_zip(path, name)
+        return _read_zip(path, sent)
     text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"{"):
-        return _read_geojson(text, name)
+        return _read_geojson(text, sent)
     if text.startswith(b"<") and _is_kml(text):
-        return _read(_called(path, "area.kml"), name)
-    raise AreaError(f"{name} is none of the formats that are read here. {FORMATS}", field="file")
+        return _read(_called(path, "area.kml"), sent)
+    raise AreaError(
+        f"{sent.name} is none of the formats that are read here. {FORMATS}", field="file"
+    )
 
 
 def looks_like_vectors(path: Path) -> bool:
     """Would `read_sent_area` try one of its formats?"""
+    return _head(path).startswith((b"SQLite format 3\0", b"PK\3\4", b"{", b"<"))
+
+
+def is_geojson(path: Path) -> bool:
+    return _head(path).startswith(b"{")
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-    return head.startswith((b"SQLite format 3\0", b"PK\3\4", b"{", b"<"))
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
-def _read_geojson(text: bytes, name: str) -> AreaFile:
+def _read_geojson(text: bytes, sent: Sent) -> AreaFile:
     try:
         data: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise AreaError(f"{name} is not valid JSON: {error}.", field="file") from None
+        raise AreaError(f"{sent.name} is not valid JSON: {error}.", field="file") from None
     # Not in the standard any more, but QGIS and GDAL still write it for other systems.
     try:
         crs = data["crs"]["properties"]["name"]
     except (KeyError, TypeError):
         crs = WGS84
-    area = area_from_geojson(data, str(crs), field="file")
-    return _in_degrees([area.geometry], area.crs, name, 0)
+    check_size(data, field="file")
+    area = area_from_geojson(data, str(crs), field="file", repair=sent.repair)
+    return _in_degrees(area, [area.note] if area.note else [])
 
 
 def _is_kml(text: bytes) -> bool:
@@ -89,12 +107,12 @@ def _is_kml(text: bytes) -> bool:
     return str(first.tag).rpartition("}")[2] == "kml"
 
 
-def _read_zip(path: Path, name: str) -> AreaFile:
+def _read_zip(path: Path, sent: Sent) -> AreaFile:
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(_unpack(archive, path.parent, name), name)
+            return _read(_unpack(archive, path.parent, sent.name), sent)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise AreaError(f"{name} cannot be unpacked: {error}.", field="file") from None
+        raise AreaError(f"{sent.name} cannot be unpacked: {error}.", field="file") from None
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path, name: str) -> Path:
@@ -134,7 +152,8 @@ def _called(path: Path, name: str) -> Path:
     return target
 
 
-def _read(path: Path, name: str) -> AreaFile:
+def _read(path: Path, sent: Sent) -> AreaFile:
+    name = sent.name
     crs: Any = None
     polygons: list[BaseGeometry] = []
     others = 0
@@ -150,7 +169,7 @@ def _read(path: Path, name: str) -> AreaFile:
         polygons += list(kept.to_crs(crs).geometry)
     if not polygons:
         raise AreaError(f"{name} has no polygon. Draw or export one.", field="file")
-    return _in_degrees(polygons, crs.to_string(), name, others)
+    return _joined(polygons, crs.to_string(), others, sent)
 
 
 def _layers(path: Path, name: str) -> Iterator[Any]:
@@ -167,15 +186,25 @@ def _layers(path: Path, name: str) -> Iterator[Any]:
         raise AreaError(f"{name} cannot be read: {reason}.", field="file") from None
 
 
-def _in_degrees(polygons: list[BaseGeometry], crs: str, name: str, others: int) -> AreaFile:
-    """Joined, checked and in WGS 84."""
+def _joined(polygons: list[BaseGeometry], crs: str, others: int, sent: Sent) -> AreaFile:
+    parts = [force_2d(polygon) for polygon in polygons]
+    count = int(get_num_coordinates(parts).sum())
+    if count > MAX_VERTICES:
+        raise too_many(count, "file")
+    notes = [f"{others} other features of {sent.name} were left out."] if others else []
+    if sent.repair:
+        mended = [repaired(part, crs, field="file") for part in parts]
+        parts = [part for part, _ in mended]
+        notes += [note for _, note in mended if note]
+    for part in parts:
+        check_area(AOI(part, crs), field="file")
+    return _in_degrees(AOI(joined(parts, "file"), crs), notes)
+
+
+def _in_degrees(area: AOI, notes: list[str]) -> AreaFile:
     import geopandas
 
-    flat = [force_2d(polygon) for polygon in polygons]
-    for polygon in flat:
-        check_area(AOI(polygon, crs), field="file")
-    joined = geopandas.GeoSeries([unary_union(flat)], crs=crs).to_crs(WGS84).iloc[0]
+    placed = geopandas.GeoSeries([force_2d(area.geometry)], crs=area.crs).to_crs(WGS84).iloc[0]
     # Coordinates behind infinity, where a CRS does not reach, are refused here.
-    area = check_area(AOI(joined, WGS84), field="file")
-    notes = (f"{others} other features of {name} were left out.",) if others else ()
-    return AreaFile(area, len(getattr(joined, "geoms", [joined])), notes)
+    found = check_area(AOI(placed, WGS84, area.note), field="file")
+    return AreaFile(found, len(getattr(placed, "geoms", [placed])), tuple(notes))

@@ -17,11 +17,14 @@ from rasterio.features import geometry_mask
 from shapely.errors import ShapelyError
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import unary_union
-from shapely.validation import explain_validity
 
+from geoanomaly.area_checks import check_polygon, joined, repaired
 from geoanomaly.errors import AreaError, SceneError
+from geoanomaly.roots import names_a_file
 from geoanomaly.types import AOI
+
+MAX_CRS = 10_000
+"""Characters; the longest definitions in use have half as many."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ class Clip:
         return covered(self.geometry, geobox)
 
 
-def parse_area(text: str, *, field: str = "aoi") -> AOI:
+def parse_area(text: str, *, field: str = "aoi", repair: bool = False) -> AOI:
     """An area from the command line: a vector file, or minx,miny,maxx,maxy in WGS 84 degrees."""
     if _is_file(text):
-        return read_area(Path(text), field=field)
+        return read_area(Path(text), field=field, repair=repair)
     parts = text.split(",")
     if len(parts) != 4:
         raise AreaError(
@@ -69,7 +72,7 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def read_area(path: Path, *, field: str = "aoi") -> AOI:
+def read_area(path: Path, *, field: str = "aoi", repair: bool = False) -> AOI:
     """All polygons of a vector file, in the file's CRS."""
     import geopandas  # half a second to import, and only needed here
 
@@ -79,23 +82,36 @@ def read_area(path: Path, *, field: str = "aoi") -> AOI:
         raise AreaError(f"{path} cannot be read as a vector file: {error}", field=field) from None
     if frame.crs is None:
         raise AreaError(f"{path} has no CRS. Assign one and save it again.", field=field)
-    for geometry in frame.geometry:
-        _check_polygon(geometry, field)
-    return check_area(AOI(unary_union(list(frame.geometry)), frame.crs.to_string()), field=field)
+    return _one_area(list(frame.geometry), frame.crs.to_string(), field=field, repair=repair)
 
 
-def area_from_geojson(data: Any, crs: str = "EPSG:4326", *, field: str = "aoi") -> AOI:
-    """A checked area from a GeoJSON geometry, Feature or FeatureCollection."""
+def area_from_geojson(
+    data: Any, crs: str = "EPSG:4326", *, field: str = "aoi", repair: bool = False
+) -> AOI:
+    """A checked area from a GeoJSON geometry, Feature or FeatureCollection.
+
+    repair: an outline that crosses itself is made valid, and the area's note says so.
+    """
     if not isinstance(data, Mapping):
         raise AreaError("Give a GeoJSON geometry, Feature or FeatureCollection.", field=field)
     kind = data.get("type")
     if kind == "FeatureCollection":
-        parts = [_geojson_geometry(each, field) for each in _feature_geometries(data, field)]
-        for part in parts:
-            _check_polygon(part, field)
-        return check_area(AOI(unary_union(parts), crs), field=field)
-    geometry = data.get("geometry") if kind == "Feature" else data
-    return check_area(AOI(_geojson_geometry(geometry, field), crs), field=field)
+        geometries = _feature_geometries(data, field)
+    else:
+        geometries = [data.get("geometry") if kind == "Feature" else data]
+    parts = [_geojson_geometry(each, field) for each in geometries]
+    return _one_area(parts, crs, field=field, repair=repair)
+
+
+def _one_area(parts: list[BaseGeometry], crs: str, *, field: str, repair: bool) -> AOI:
+    if not parts:
+        raise AreaError("The area is empty. Give a polygon.", field=field)
+    notes = []
+    if repair:
+        check_crs(crs, field)
+        mended = [repaired(part, crs, field=field) for part in parts]
+        parts, notes = [part for part, _ in mended], [note for _, note in mended if note]
+    return check_area(AOI(joined(parts, field), crs, " ".join(notes)), field=field)
 
 
 def _feature_geometries(collection: Mapping[str, Any], field: str) -> list[Any]:
@@ -111,19 +127,22 @@ def _geojson_geometry(data: Any, field: str) -> BaseGeometry:
     try:
         with np.errstate(invalid="ignore"):  # NaN is refused by name later
             return shape(data)
-    except (ShapelyError, AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (
+        ShapelyError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+    ) as error:
         raise AreaError(f"This is no GeoJSON geometry: {error}.", field=field) from None
 
 
 def check_area(area: AOI, *, field: str = "aoi") -> AOI:
     """The same area, or AreaError with the place and the remedy."""
-    _check_polygon(area.geometry, field)
-    try:
-        crs = CRS.from_user_input(area.crs)
-    except CRSError:
-        raise AreaError(
-            f"{area.crs!r} is not a CRS. Use for instance EPSG:4326.", field=field
-        ) from None
+    check_polygon(area.geometry, field)
+    crs = check_crs(area.crs, field)
     minx, miny, maxx, maxy = area.geometry.bounds
     if crs.is_geographic and not (minx >= -180 and maxx <= 180 and miny >= -90 and maxy <= 90):
         raise AreaError(
@@ -134,21 +153,16 @@ def check_area(area: AOI, *, field: str = "aoi") -> AOI:
     return area
 
 
-def _check_polygon(geometry: BaseGeometry | None, field: str) -> None:
-    if geometry is None or geometry.is_empty:
-        raise AreaError("The area is empty. Give a polygon.", field=field)
-    if geometry.geom_type not in ("Polygon", "MultiPolygon"):
+def check_crs(text: str, field: str) -> CRS:
+    try:
+        # PROJ compares a text that it does not know with all the names that it does.
+        if len(text) > MAX_CRS or names_a_file(text):
+            raise CRSError("Too long, or it names a file.")
+        return CRS.from_user_input(text)
+    except (CRSError, UnicodeError):
         raise AreaError(
-            f"The area is a {geometry.geom_type}. Give a Polygon or MultiPolygon.", field=field
-        )
-    if not np.isfinite(geometry.bounds).all():
-        raise AreaError("The area has coordinates that are not numbers.", field=field)
-    if not geometry.is_valid:
-        raise AreaError(
-            f"The area is not valid: {explain_validity(geometry)}. "
-            "Draw it so that no edge crosses another.",
-            field=field,
-        )
+            f"{text[:100]!r} is not a CRS. Use for instance EPSG:4326.", field=field
+        ) from None
 
 
 def clip_grid(geobox: GeoBox, area: AOI | None, *, scene_field: str = "after") -> Clip:

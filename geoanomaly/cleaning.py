@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.windows import Window
 
 from geoanomaly.errors import SceneError
+from geoanomaly.roots import names_a_file
 
-MAX_BLOCK_BYTES = 96 * 2**20
+MAX_BLOCK_BYTES = 64 * 2**20
 """A 33 KB TIFF with one giant block takes a gigabyte to read one pixel."""
 
 MAX_BLOCKS = 4_000_000
@@ -44,9 +44,6 @@ MAX_COORDINATE = 1e12
 
 STEP = 1024
 WINDOW_BYTES = 48 * 2**20
-
-_GRID_FILE = re.compile(r"grids=(?!@null\b)", re.IGNORECASE)
-"""A CRS may name a file of shifts for PROJ to open; @null is the empty one of EPSG:3857."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +173,10 @@ def _check_place(source: rasterio.DatasetReader, raw: Raw) -> None:
     if not abs(grid.determinant) > 0:
         raise raw.refuse(f"its grid ({_numbers(grid)}) has pixels without an area.")
     try:
-        texts = (source.crs.to_wkt(), str(source.crs.to_string())) if source.crs else ()
+        crs = source.crs.to_wkt() if source.crs else ""
     except CRSError as error:
         raise raw.refuse(f"its CRS cannot be understood ({error}).") from None
-    if any(_GRID_FILE.search(text) for text in texts):
+    if names_a_file(crs):
         raise raw.refuse(
             "its CRS names a file of grid shifts. Assign one by its code: "
             "`gdal_edit.py -a_srs EPSG:... FILE`."

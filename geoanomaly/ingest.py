@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 
 from geoanomaly.jobs import SceneRecord
-from geoanomaly.sandbox.supervisor import Limits, Share, sandbox
+from geoanomaly.sandbox.supervisor import Limits, Share, Subject, sandbox
 from geoanomaly.settings import Settings
 from geoanomaly.workrooms import workroom
 from tiling.cog import publish
@@ -40,7 +39,7 @@ def ingest(
     """Take `upload` into `settings.scenes_dir`; nothing is left there when it fails."""
     scene_id = uuid.uuid4().hex[:12]
     path = settings.scenes_dir / f"{scene_id}.tif"
-    take_in(upload, path, settings, name="The file", field="file")
+    take_in(upload.resolve(), path, settings, name="The file", field="file")
     return _record(scene_id, path, title=title, sensor=sensor, date=date)
 
 
@@ -55,17 +54,16 @@ def take_in(
 ) -> None:
     """Write `raw` anew at `path`, whole or not at all; SceneError says what is wrong with it.
 
-    name: what to call it in messages; share: told how much is done, may raise to stop.
+    raw: its real path, which was checked; name: what to call it in messages; share: told
+    how much is done, may raise to stop.
     """
-    box = sandbox(settings)
+    box, subject = sandbox(settings), Subject(name, field)
     common = described(raw, settings, name=name, field=field)
     header = Limits(cpu=LOOK_CPU, seconds=LOOK_SECONDS, readable=[raw])
-    size = box.call(
-        "look", {**common, "max_pixels": settings.max_pixels}, header, name=name, field=field
-    ).value
+    size = box.call("look", {**common, "max_pixels": settings.max_pixels}, header, subject).value
     seconds = size["decoded"] // SLOWEST
     path.parent.mkdir(parents=True, exist_ok=True)
-    with workroom(path.parent) as folder:
+    with workroom(path.parent.resolve()) as folder:
         limits = Limits(
             cpu=LOOK_CPU + seconds,
             seconds=LOOK_SECONDS + 4 * seconds,
@@ -73,9 +71,7 @@ def take_in(
             readable=[raw],
             writable=[folder],
         )
-        box.call(
-            "clean", {**common, "folder": str(folder)}, limits, name=name, field=field, share=share
-        )
+        box.call("clean", {**common, "folder": str(folder)}, limits, subject, share)
         publish(folder / "clean.tif", path)
 
 
@@ -109,7 +105,7 @@ def _footprint(scene: rasterio.DatasetReader) -> dict[str, Any] | None:
         outline: dict[str, Any] = transform_geom(
             scene.crs, "EPSG:4326", {"type": "Polygon", "coordinates": [ring]}
         )
-    except (CRSError, rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError):
+    except Exception:  # the errors of GDAL that it raises share no public class
         return None
     return outline if _finite(outline["coordinates"]) else None
 

@@ -42,7 +42,8 @@ def check(spec: JobSpec, settings: Settings) -> Price:
         _require_valid(opened, fields)
         for earlier in opened.history:
             _require_valid(earlier, ("history",))
-    notes = tuple(note for each in inputs for note in each.notes)
+    areas = [area.note for area in (spec.aoi, spec.exclude) if area and area.note]
+    notes = (*areas, *(note for each in inputs for note in each.notes))
     tiles = len(inputs[-1].tiles(spec.tile_size or settings.tile_size, 0))
     return Price(pixels, tiles, (height, width), inputs[-1].scenes[-1].sensor.name, notes)
 

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         ("GTiff", "JP2OpenJPEG"), description="Of GDAL, that may open a raster sent to us."
     )
     sandbox_mib: int = Field(
-        448, ge=128, description="Memory that the reading of one such raster may take."
+        352, ge=128, description="Memory that the reading of one such raster may take."
     )
     lease_seconds: float = Field(
         30.0, description="A worker that is silent for so long has lost its job."

@@ -20,19 +20,21 @@ from urllib.parse import unquote, urlsplit
 
 from shapely.geometry import mapping
 
-from geoanomaly.area_files import looks_like_vectors, read_sent_area
+from geoanomaly.area_files import looks_like_vectors
 from geoanomaly.errors import SceneError, ServiceError
 from geoanomaly.fetch import asset_href, fetch, version_of
 from geoanomaly.ingest import described, take_in
 from geoanomaly.inputs import FIELDS, MASK_FIELDS
 from geoanomaly.prices import price
 from geoanomaly.roots import allowed_path
-from geoanomaly.sandbox.supervisor import Limits, sandbox
+from geoanomaly.sandbox.supervisor import Limits, Subject, sandbox
+from geoanomaly.sent_areas import sent_area_file
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Price, Process, Progress, Report, RunResult, Scene
 from geoanomaly.workrooms import workroom
 from tiling.cog import publish
 
+POLYGONS = ".geojson"
 FETCHES = 4
 _fetching = threading.BoundedSemaphore(FETCHES)
 """Each keeps a thread of the web server; others have to be left for all else."""
@@ -57,8 +59,7 @@ def remote_scene(url: str, asset: str | None, settings: Settings, *, field: str)
     # A server that names no version may have another content each time.
     version = version_of(url, settings, field=field) or uuid.uuid4().hex
     title = PurePosixPath(unquote(urlsplit(url).path)).name or "scene"
-    name = hashlib.sha256(f"{url}\0{version}".encode()).hexdigest()[:32]
-    scene = Scene(str(settings.taken_dir / f"{name}.tif"), title=title, origin=url)
+    scene = Scene(str(_named(f"{url}\0{version}", settings)), title=title, origin=url)
     if not Path(scene.href).is_file():
         _fetch(scene, settings, field)
     return scene
@@ -69,7 +70,7 @@ def _fetch(scene: Scene, settings: Settings, field: str) -> None:
         raise ServiceError(f"{FETCHES} scenes are being fetched already. Ask again in a moment.")
     try:
         settings.taken_dir.mkdir(parents=True, exist_ok=True)
-        with workroom(settings.taken_dir) as folder:
+        with workroom(settings.taken_dir.resolve()) as folder:
             raw = folder / "fetched.tif"
             fetch(str(scene.origin), raw, settings, field=field)
             take_in(raw, Path(scene.href), settings, name=scene.label, field=field)
@@ -83,18 +84,18 @@ def local_mask(href: str, settings: Settings, *, field: str) -> Scene:
     path = Path(str(raster.origin))
     if not looks_like_vectors(path):
         return raster
-    copy = copy_of(path, settings).with_suffix(".geojson")
+    copy = copy_of(path, settings).with_suffix(POLYGONS)
     if not copy.is_file():
-        _write_polygons(path, copy)
+        _write_polygons(path, copy, settings)
     return replace(raster, href=str(copy))
 
 
-def _write_polygons(path: Path, copy: Path) -> None:
+def _write_polygons(path: Path, copy: Path, settings: Settings) -> None:
     copy.parent.mkdir(parents=True, exist_ok=True)
-    with workroom(copy.parent) as folder:
+    with workroom(copy.parent.resolve()) as folder:
         # A copy in a folder of its own: GDAL finds no other file beside it.
         sent = Path(shutil.copyfile(path, folder / "sent"))
-        found = read_sent_area(sent, path.name)
+        found = sent_area_file(sent, path.name, settings)
         clean = folder / "clean.geojson"
         clean.write_text(json.dumps(mapping(found.area.geometry)))
         publish(clean, copy)
@@ -104,34 +105,41 @@ def copy_of(path: Path, settings: Settings) -> Path:
     """Where the clean copy of a raster is, or will be."""
     found = path.stat()
     words = f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}"
-    return settings.taken_dir / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.tif"
+    return _named(words, settings)
+
+
+def _named(words: str, settings: Settings) -> Path:
+    # By its real path: the sandbox stands in another folder.
+    name = hashlib.sha256(words.encode()).hexdigest()[:32]
+    return settings.taken_dir.resolve() / f"{name}.tif"
 
 
 def check(spec: JobSpec, settings: Settings) -> Price:
     """`intake.check`, in the sandbox as long as a scene has not been taken in."""
-    for field, scene in list(_waiting(spec)):
-        if _is_remote(scene):
-            _fetch(scene, settings, field)
-    waiting = list(_waiting(spec))
+    waiting = [
+        (field, each) for field, each in _waiting(spec) if not _at_once(each, settings, field)
+    ]
     if not waiting:
         return price(spec, settings)
     raws = [_still_allowed(scene, settings, field) for field, scene in waiting]
+    placed = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
     kept = {"data_dir", "max_pixels", "tenant", "tile_size"}
     arguments = {
         "spec": _from_origins(spec).to_json(),
-        "settings": settings.model_dump(mode="json", include=kept),
+        "settings": placed.model_dump(mode="json", include=kept),
         "rasters": [
             described(raw, settings, name=scene.label, field=field)
             for raw, (field, scene) in zip(raws, waiting, strict=True)
         ],
     }
+    clean = [Path(scene.href).resolve() for _, scene in _scenes(spec)]
     limits = Limits(
         cpu=CHECK_CPU,
         seconds=CHECK_SECONDS,
-        readable=[*raws, settings.scenes_dir, settings.taken_dir, settings.models_dir],
+        readable=[*raws, *clean, placed.models_dir],
     )
     field, scene = waiting[0]
-    found = sandbox(settings).call("check", arguments, limits, name=scene.label, field=field)
+    found = sandbox(settings).call("check", arguments, limits, Subject(scene.label, field))
     return _price(found.value)
 
 
@@ -164,22 +172,28 @@ def take_in_all(spec: JobSpec, settings: Settings, report: Report) -> None:
             report(Progress("taking in", 0, f"{scene.label}: {done:.0%} checked and copied"))
 
         share(0.0)
-        if _is_remote(scene):
-            _fetch(scene, settings, field)
-            continue
-        raw = _still_allowed(scene, settings, field)
-        take_in(raw, Path(scene.href), settings, name=scene.label, field=field, share=share)
+        if not _at_once(scene, settings, field):
+            raw = _still_allowed(scene, settings, field)
+            take_in(raw, Path(scene.href), settings, name=scene.label, field=field, share=share)
 
 
-def _is_remote(scene: Scene) -> bool:
-    return str(scene.origin).startswith("https://")
+def _at_once(scene: Scene, settings: Settings, field: str) -> bool:
+    """Take it in again, if it is of a kind that was taken in when it was named."""
+    copy = Path(scene.href)
+    if str(scene.origin).startswith("https://"):
+        _fetch(scene, settings, field)
+    elif copy.suffix == POLYGONS:
+        _write_polygons(_still_allowed(scene, settings, field), copy, settings)
+    else:
+        return False
+    return True
 
 
 def _still_allowed(scene: Scene, settings: Settings, field: str) -> Path:
     """The file itself: links may point elsewhere by now, and the file may have changed."""
     assert scene.origin is not None
     path = allowed_path(scene.origin, settings.scene_roots, field=field)
-    if str(copy_of(path, settings)) != scene.href:
+    if copy_of(path, settings).stem != Path(scene.href).stem:
         raise SceneError(
             f"{scene.origin} has changed since the job was asked for. Ask for it again.",
             field=field,

@@ -30,10 +30,14 @@ class Process(StrEnum):
 
 @dataclass(frozen=True)
 class AOI:
-    """An area of interest: a valid polygon or multipolygon; `crs` in a form that pyproj reads."""
+    """An area of interest: a valid polygon or multipolygon; `crs` in a form that pyproj reads.
+
+    note: what was done to make it valid, in a sentence for the user.
+    """
 
     geometry: BaseGeometry
     crs: str = "EPSG:4326"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,12 +126,12 @@ class JobSpec:
         return {
             "process": self.process.value,
             "scenes": [asdict(scene) for scene in self.scenes],
-            "aoi": _area_to_json(self.aoi),
+            "aoi": area_to_json(self.aoi),
             "sensor": self.sensor,
             "detector": self.detector,
             "model": self.model,
             "name": self.name,
-            "exclude": _area_to_json(self.exclude),
+            "exclude": area_to_json(self.exclude),
             "false_alarm_rate": self.false_alarm_rate,
             "tile_size": self.tile_size,
             "seed": self.seed,
@@ -143,8 +147,8 @@ class JobSpec:
         values["scenes"] = tuple(_scene_from_json(scene) for scene in values["scenes"])
         values["ignore"] = tuple(values.get("ignore", ()))
         values["history"] = tuple(_scene_from_json(scene) for scene in values.get("history", ()))
-        values["aoi"] = _area_from_json(values.get("aoi"))
-        values["exclude"] = _area_from_json(values.get("exclude"))
+        values["aoi"] = area_from_json(values.get("aoi"))
+        values["exclude"] = area_from_json(values.get("exclude"))
         return cls(**values)
 
 
@@ -259,13 +263,18 @@ def _scene_from_json(data: Mapping[str, Any]) -> Scene:
     return Scene(**{**data, "mask": _scene_from_json(mask) if mask else None})
 
 
-def _area_to_json(area: AOI | None) -> dict[str, Any] | None:
+def area_to_json(area: AOI | None) -> dict[str, Any] | None:
     from shapely.geometry import mapping  # a tenth of a second that `--help` need not wait
 
-    return None if area is None else {"geometry": mapping(area.geometry), "crs": area.crs}
+    if area is None:
+        return None
+    note = {"note": area.note} if area.note else {}
+    return {"geometry": mapping(area.geometry), "crs": area.crs, **note}
 
 
-def _area_from_json(data: Mapping[str, Any] | None) -> AOI | None:
+def area_from_json(data: Mapping[str, Any] | None) -> AOI | None:
     from shapely.geometry import shape
 
-    return None if data is None else AOI(shape(data["geometry"]), data["crs"])
+    if data is None:
+        return None
+    return AOI(shape(data["geometry"]), data["crs"], data.get("note", ""))

@@ -31,8 +31,8 @@ from web.problems import problem, problem_of
 COOKIE = "geoanomaly_session"
 SAFE = ("GET", "HEAD", "OPTIONS")
 FORM_BYTES = 64 * 1024
-REQUEST_BYTES = 32 * 2**20
-"""A request may hold an area of a million vertices."""
+REQUEST_BYTES = 16 * 2**20
+"""Two areas with as many vertices as they may have, written at length."""
 
 MOST_DIGITS = 18
 

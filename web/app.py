@@ -14,6 +14,7 @@ from geoanomaly.access.store import KeyStore
 from geoanomaly.budget import set_limits
 from geoanomaly.jobs import JobStore
 from geoanomaly.logs import configure
+from geoanomaly.sandbox.supervisor import sandbox
 from geoanomaly.settings import Settings
 from web.access import Guard
 from web.assets import STATIC
@@ -86,5 +87,8 @@ def _openapi(request: Request) -> JSONResponse:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings = app.state.service.settings
+    # What the first upload would wait for: seconds of imports, in another process.
+    sandbox(settings).start()
     yield
     app.state.service.store.close()

@@ -54,6 +54,11 @@ _AREA = {
     "aoi_crs": _input(
         "CRS of the area", "When it is not WGS 84.", {"type": "string", "default": "EPSG:4326"}
     ),
+    "repair": _input(
+        "Repair",
+        "Make an area valid whose outline crosses itself; the change of its size is reported.",
+        {"type": "boolean", "default": False},
+    ),
     "sensor": _input(
         "Sensor",
         "Of scenes that do not say theirs; without it, guessed from the file and reported.",

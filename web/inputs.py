@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 
 from shapely.geometry import mapping
 
-from geoanomaly.areas import area_from_geojson
 from geoanomaly.errors import ParameterError, SceneError, UnknownSceneError
 from geoanomaly.inputs import FIELDS, MASK_FIELDS
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.sensors import sensor_named
+from geoanomaly.sent_areas import sent_area
 from geoanomaly.settings import Settings
 from geoanomaly.taken import local_mask, local_scene, remote_scene
 from geoanomaly.types import AOI, JobSpec, Process, Scene
@@ -33,18 +33,19 @@ def job_spec(
     process: Process, inputs: Mapping[str, Any], settings: Settings, find: Find
 ) -> JobSpec:
     """A complete spec; an InputError names the first input that cannot be read."""
+    _refuse_half_characters(inputs)
     _refuse_unknown(process, inputs)
     values = {name: _unqualified(value) for name, value in inputs.items() if value is not None}
     aoi_crs = _text(values, "aoi_crs") or WGS84
     return JobSpec(
         process=process,
         scenes=_scenes(process, values, settings, find),
-        aoi=_area(values.get("aoi"), aoi_crs, "aoi"),
+        aoi=_area(values, "aoi", aoi_crs, settings),
         sensor=known_sensor(_text(values, "sensor")),
         detector=_text(values, "detector"),
         model=_text(values, "model"),
         name=_model_name(process, values),
-        exclude=_area(values.get("exclude"), WGS84, "exclude"),
+        exclude=_area(values, "exclude", WGS84, settings),
         false_alarm_rate=_number(values, "false_alarm_rate", 0.01),
         tile_size=_integer(values, "tile_size"),
         seed=_integer(values, "seed") or 0,
@@ -94,6 +95,28 @@ def _refuse_unknown(process: Process, inputs: Mapping[str, Any]) -> None:
             raise ParameterError(
                 f"{process.value} has no input {name!r}. It has: {', '.join(known)}.", field=name
             )
+
+
+def _refuse_half_characters(inputs: Mapping[str, Any]) -> None:
+    """JSON can write half of a character, and NUL: neither can be stored, sent or opened."""
+    for name, value in inputs.items():
+        for text in _texts([name, value]):
+            if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+                shown = ascii(name)[1:-1]
+                raise ParameterError(f"{shown} has a sign that is no character.", field=shown)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, however deep."""
+    rest = [value]
+    while rest:
+        found = rest.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            rest += [*found, *found.values()]
+        elif isinstance(found, list) and not isinstance(found[0] if found else 0, int | float):
+            rest += found  # positions are left out: there may be a million of them
 
 
 def _unqualified(value: Any) -> Any:
@@ -151,8 +174,10 @@ def _scene(
     return Scene(str(record.path), sensor=record.sensor, date=record.date, title=record.title)
 
 
-def _area(value: Any, crs: str, field: str) -> AOI | None:
-    return None if value is None else area_from_geojson(value, crs, field=field)
+def _area(values: Mapping[str, Any], field: str, crs: str, settings: Settings) -> AOI | None:
+    if (value := values.get(field)) is None:
+        return None
+    return sent_area(value, crs, settings, field=field, repair=_flag(values, "repair"))
 
 
 def _text(values: Mapping[str, Any], field: str) -> str | None:

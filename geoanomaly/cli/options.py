@@ -45,6 +45,9 @@ Detector = Annotated[
         f"{names(Process.DETECT_ANOMALY)}.",
     ),
 ]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Make an area valid whose outline crosses itself.")
+]
 Aoi = Annotated[
     str | None,
     typer.Option(

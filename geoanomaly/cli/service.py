@@ -20,6 +20,7 @@ from geoanomaly.cli.options import (
     History,
     Ignore,
     Rate,
+    Repair,
     SceneMask,
     Seed,
     Sensor,
@@ -96,6 +97,7 @@ def submit(
     detector: Detector = None,
     sensor: Sensor = None,
     aoi: Aoi = None,
+    repair: Repair = False,
     false_alarm_rate: Rate = 0.01,
     mask: SceneMask = None,
     before_mask: BeforeMask = None,
@@ -114,7 +116,7 @@ def submit(
         "false_alarm_rate": false_alarm_rate,
         "tile_size": tile_size,
         "seed": seed,
-        "aoi": _geojson(aoi),
+        "aoi": _geojson(aoi, repair),
         "ignore": ignore or None,
         "anyway": anyway or None,
     }
@@ -232,7 +234,7 @@ def _client(url: str) -> Client:
     return Client(url)
 
 
-def _geojson(aoi: str | None) -> dict[str, Any] | None:
+def _geojson(aoi: str | None, repair: bool) -> dict[str, Any] | None:
     """An area as the GeoJSON geometry (WGS 84) that the service takes."""
     if aoi is None:
         return None
@@ -240,6 +242,8 @@ def _geojson(aoi: str | None) -> dict[str, Any] | None:
 
     from geoanomaly.areas import parse_area
 
-    area = parse_area(aoi)
+    area = parse_area(aoi, repair=repair)
+    if area.note:
+        typer.echo(area.note, err=True)
     lonlat = Geometry(area.geometry, area.crs).to_crs("EPSG:4326", resolution="auto")
     return dict(lonlat.json)

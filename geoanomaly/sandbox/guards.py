@@ -8,10 +8,12 @@ of GDAL drivers (`supervisor.environment`).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import resource
 import signal
+import stat
 import struct
 import sys
 from collections.abc import Iterable, Sequence
@@ -45,6 +47,8 @@ EPERM, ENOSYS = 1, 38
 
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
+FILE_RIGHTS = 1 << 0 | 1 << 1 | READ_FILE | 1 << 14 | 1 << 15
+"""Those that a single file can have: execute, write, read, truncate, device control."""
 
 
 def limit(memory: int, cpu: int, file_bytes: int) -> None:
@@ -69,15 +73,18 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def confine(readable: Iterable[str], writable: Iterable[str]) -> None:
-    """From here on no network, no program, and no file but below the given paths."""
+def confine(libraries: Iterable[str], readable: Iterable[str], writable: Iterable[str]) -> None:
+    """From here on no network, no program, and no file but below the given paths.
+
+    readable, writable: real paths, without links; what became a link meanwhile is an OSError.
+    """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     # Both kernels' guards ask for it: no set-uid program can give rights back.
     _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if landlock_version():
-        _restrict_files(libc, readable, writable)
+        _restrict_files(libc, libraries, readable, writable)
     if platform.machine() in ARCHITECTURES:
         _filter_calls(libc)
 
@@ -111,7 +118,12 @@ def _check(answer: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _restrict_files(libc: ctypes.CDLL, readable: Iterable[str], writable: Iterable[str]) -> None:
+def _restrict_files(
+    libc: ctypes.CDLL,
+    libraries: Iterable[str],
+    readable: Iterable[str],
+    writable: Iterable[str],
+) -> None:
     version = landlock_version()
     # Rights that older versions do not know must not be named: 13 first, then one at 2, 3 and 5.
     count = 13 + (version >= 2) + (version >= 3) + (version >= 5)
@@ -122,21 +134,27 @@ def _restrict_files(libc: ctypes.CDLL, readable: Iterable[str], writable: Iterab
     rules = struct.pack("=QQQ", every, network, scoped)[:size]
     ruleset = libc.syscall(LANDLOCK_CREATE, rules, ctypes.c_size_t(size), 0)
     _check(ruleset, "Landlock")
+    reading = READ_FILE | READ_DIR
+    for path in libraries:
+        _allow(libc, ruleset, path, reading)
     for path in readable:
-        _allow(libc, ruleset, path, READ_FILE | READ_DIR)
+        _allow(libc, ruleset, path, reading, real=True)
     for path in writable:
-        _allow(libc, ruleset, path, every)
+        _allow(libc, ruleset, path, every, real=True)
     _check(libc.syscall(LANDLOCK_RESTRICT, ruleset, 0), "Landlock")
     os.close(ruleset)
 
 
-def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int, *, real: bool = False) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)  # type: ignore[attr-defined,unused-ignore]
     except FileNotFoundError:
         return  # nothing to allow
-    if not Path(path).is_dir():
-        rights &= READ_FILE
+    # The path was checked before; the right goes to what was opened, wherever a link leads later.
+    if real and str(Path(f"/proc/self/fd/{place}").readlink()) != path:
+        raise OSError(errno.ELOOP, f"{path} is not what it was")
+    if not stat.S_ISDIR(os.fstat(place).st_mode):
+        rights &= ~READ_DIR & FILE_RIGHTS
     rule = struct.pack("=Qi", rights, place)
     _check(libc.syscall(LANDLOCK_ADD, ruleset, 1, rule, 0), f"Landlock, {path}")
     os.close(place)

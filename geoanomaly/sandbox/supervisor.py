@@ -23,11 +23,24 @@ from pathlib import Path
 from typing import Any
 
 from geoanomaly import errors
-from geoanomaly.errors import SandboxError, SceneError, ServiceError
+from geoanomaly.errors import (
+    AreaError,
+    IncomparableError,
+    InputError,
+    ParameterError,
+    SandboxError,
+    SceneError,
+    ServiceError,
+)
 from geoanomaly.settings import Settings
 
 TASKS = "geoanomaly.sandbox.tasks"
+WRITING = ("GTiff", "COG", "MEM")
+VECTORS = ("GPKG", "ESRI Shapefile", "KML", "LIBKML")
+"""Of areas; rasters are opened with the drivers of the settings by their names."""
+
 MAX_ANSWER = 16 * 2**20
+START_SECONDS = 120.0
 GRACE_SECONDS = 5.0
 """How long a guardian may take beyond the time of its child."""
 
@@ -46,7 +59,7 @@ START = (
 class Limits:
     """cpu, seconds: processor and wall time; file_bytes: largest file that may be written.
 
-    readable, writable: files and folders, all else is closed.
+    readable, writable: files and folders by their real paths, all else is closed.
     """
 
     cpu: int
@@ -57,12 +70,43 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What a call is about: its name in messages, the field of the request, and what to do."""
+
+    name: str
+    field: str
+    error: type[InputError] = SceneError
+    remedy: str = "Write it anew: `gdal_translate -of COG IN OUT.tif`."
+
+    def refusal(self, text: str, reason: str) -> InputError:
+        """reason: in a word, for metrics of rasters."""
+        if self.error is SceneError:
+            return SandboxError(text, field=self.field, reason=reason)
+        return self.error(text, field=self.field)
+
+
+@dataclass(frozen=True)
 class Answer:
     """value: what the task returned; peak: bytes of memory at most; cpu: seconds."""
 
     value: Any
     peak: int
     cpu: float
+
+
+@dataclass
+class Tally:
+    """What the sandboxes of this process did so far.
+
+    broken: readers that died, hung or wanted too much; peak: bytes of the largest child.
+    """
+
+    calls: int = 0
+    broken: int = 0
+    peak: int = 0
+
+
+tally = Tally()
 
 
 @dataclass
@@ -86,6 +130,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._template: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._ready = False
 
     def start(self) -> None:
         """Start what the first call would wait for."""
@@ -105,15 +150,10 @@ class Sandbox:
         task: str,
         arguments: Mapping[str, Any],
         limits: Limits,
-        *,
-        name: str,
-        field: str,
+        subject: Subject,
         share: Share | None = None,
     ) -> Answer:
-        """The answer of a task, or the error that it raised.
-
-        name: of the raster in messages; field: of the request, for errors about it.
-        """
+        """The answer of a task, or the error that it raised."""
         request = {
             "task": task,
             "arguments": arguments,
@@ -121,14 +161,15 @@ class Sandbox:
             "cpu": limits.cpu,
             "seconds": limits.seconds,
             "file_bytes": limits.file_bytes,
-            "readable": [*libraries(), *map(str, limits.readable)],
+            "libraries": libraries(),
+            "readable": [str(path) for path in limits.readable],
             "writable": ["/dev/null", *map(str, limits.writable)],
         }
         with self._line() as line:
             line.settimeout(limits.seconds + GRACE_SECONDS)
             line.sendall(json.dumps(request).encode() + b"\n")
             heard = _listen(line, share)
-        return self._answer(heard, limits, name, field)
+        return self._answer(heard, limits, subject)
 
     def _line(self) -> socket.socket:
         """A connection to a new guardian."""
@@ -136,10 +177,13 @@ class Sandbox:
         with self._lock, theirs:
             control = self._running()
             try:
+                if not self._ready:
+                    # The time of a call begins when its child can.
+                    self._ready = bool(control.recv(1))
                 socket.send_fds(control, [b"+"], [theirs.fileno()])
             except OSError as error:
                 ours.close()
-                raise ServiceError(f"The sandbox for rasters is gone: {error}.") from error
+                raise ServiceError(f"The sandbox for rasters does not start: {error}.") from error
         return ours
 
     def _running(self) -> socket.socket:
@@ -149,7 +193,9 @@ class Sandbox:
             return self._control
         if self._control is not None:
             self._control.close()
+        self._ready = False
         self._control, theirs = socket.socketpair()
+        self._control.settimeout(START_SECONDS)
         with theirs:
             self._template = subprocess.Popen(
                 [*START, self._tasks, str(theirs.fileno()), _root(__name__), _root(self._tasks)],
@@ -163,54 +209,60 @@ class Sandbox:
             )
         return self._control
 
-    def _answer(self, heard: _Heard, limits: Limits, name: str, field: str) -> Answer:
+    def _answer(self, heard: _Heard, limits: Limits, subject: Subject) -> Answer:
         last, ended = heard.last, heard.ended
+        tally.calls += 1
         if ended is None:
             if self._template is None or self._template.poll() is not None:
                 raise ServiceError("The sandbox for rasters did not start; is the memory full?")
-            text = f"{name} cannot be read: its reader came to no end."
-            raise SandboxError(text, field=field, reason="time")
+            raise self._broken(subject, "time", "its reader came to no end.")
+        tally.peak = max(tally.peak, int(ended["peak"]))
         if "done" in last:
             return Answer(last["done"], int(ended["peak"]), float(ended["cpu"]))
         if "refused" in last:
-            raise _refusal(last["refused"])
+            raise _refusal(last["refused"], subject)
         if "unknown" in last:
             raise errors.NotFoundError(str(last["unknown"]))
         if last.get("errno"):
             # The disk is full, a folder is closed: no fault of the file.
             raise OSError(last["errno"], str(last["failed"]))
-        reason, why = self._why(last, ended, limits)
-        raise SandboxError(f"{name} cannot be read: {why}", field=field, reason=reason)
+        raise self._broken(subject, *self._why(last, ended, limits))
+
+    def _broken(self, subject: Subject, reason: str, why: str) -> InputError:
+        tally.broken += 1
+        text = f"{subject.name} cannot be read: {why} {subject.remedy}"
+        return subject.refusal(text, reason)
 
     def _why(
         self, last: Mapping[str, Any], ended: Mapping[str, Any], limits: Limits
     ) -> tuple[str, str]:
         """The reason in a word, and in a sentence."""
-        remedy = "Write it anew: `gdal_translate -of COG IN OUT.tif`."
         memory = f"more than {self._memory >> 20} MiB of memory (GEOANOMALY_SANDBOX_MIB)"
         if "failed" in last:
-            return "damaged", f"{last['failed']}. {remedy}"
+            return "damaged", f"{last['failed']}."
         code = int(ended["code"])
         if ended["late"]:
-            return "time", f"it took more than {limits.seconds:g} s. {remedy}"
+            return "time", f"it took more than {limits.seconds:g} s."
         if code == -signal.SIGXCPU:
-            return "time", f"it took more than {limits.cpu} s of processor time. {remedy}"
+            return "time", f"it took more than {limits.cpu} s of processor time."
         if code == -signal.SIGXFSZ:
-            most = f"{limits.file_bytes:,} bytes"
-            return "size", f"it would be written as more than {most}. {remedy}"
+            return "size", f"it would be written as more than {limits.file_bytes:,} bytes."
         if "memory" in last:
-            return "memory", f"it needs {memory}. {remedy}"
+            return "memory", f"it needs {memory}."
         how = signal.Signals(-code).name if code < 0 else f"code {code}"
         return "broke off", (
             f"its reader broke off ({how}), as a damaged file makes it do, or one that needs "
-            f"{memory}. {remedy}"
+            f"{memory}."
         )
 
 
 def _listen(line: socket.socket, share: Share | None) -> _Heard:
     heard = _Heard()
     for text in _lines(line):
-        said = json.loads(text)
+        try:
+            said = dict(json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            return _Heard()  # a child that is not what it was
         if "ended" in said:
             heard.ended = said["ended"]
         elif "share" in said:
@@ -223,22 +275,25 @@ def _listen(line: socket.socket, share: Share | None) -> _Heard:
 
 def _lines(line: socket.socket) -> Iterator[bytes]:
     """What the other end writes; a silence beyond the timeout or a flood ends it."""
-    pending, seen = b"", 0
+    pending: list[bytes] = []
+    seen = 0
     with suppress(TimeoutError, ConnectionError):
         while part := line.recv(65536):
             seen += len(part)
             if seen > MAX_ANSWER:
                 return
-            *whole, pending = (pending + part).split(b"\n")
-            yield from whole
+            first, *others = part.split(b"\n")
+            pending.append(first)
+            for each in others:
+                yield b"".join(pending)
+                pending = [each]
 
 
-def _refusal(said: Mapping[str, str]) -> errors.InputError:
-    kind = getattr(errors, said["kind"], SceneError)
-    if kind is SceneError:
+def _refusal(said: Mapping[str, str], subject: Subject) -> InputError:
+    if said["kind"] == "SceneError":
         return SandboxError(said["text"], field=said["field"], reason="refused")
-    found: errors.InputError = kind(said["text"], field=said["field"])
-    return found
+    kinds = {each.__name__: each for each in (AreaError, IncomparableError, ParameterError)}
+    return kinds.get(said["kind"], subject.error)(said["text"], field=said["field"])
 
 
 def _root(module: str) -> str:
@@ -257,7 +312,7 @@ def environment(drivers: Sequence[str]) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         # What is left: to read, and to write what was read.
-        "GDAL_SKIP": ",".join(sorted(_registered() - {*drivers, "GTiff", "COG", "MEM"})),
+        "GDAL_SKIP": ",".join(sorted(_registered() - {*drivers, *WRITING, *VECTORS})),
         "GDAL_CACHEMAX": "64",
         # No sidecar (.aux.xml, .ovr, .msk) is ever looked for.
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",

@@ -23,6 +23,7 @@ from geoanomaly.errors import InputError, NotFoundError
 from geoanomaly.sandbox import guards
 
 MAX_REQUEST = 64 * 2**20
+READY = b"+"
 SHORTEST, LONGEST = 0.001, 0.02
 """Seconds between two looks at a child."""
 
@@ -39,6 +40,7 @@ def main(module: str, control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # or the first collection of each child would copy all pages
+    control.send(READY)
     while True:
         word, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not word:
@@ -97,7 +99,7 @@ def _be_child(line: int, request: dict[str, Any], task: Task) -> NoReturn:
     try:
         guards.die_with_parent()
         guards.limit(request["memory"], request["cpu"], request["file_bytes"])
-        guards.confine(request["readable"], request["writable"])
+        guards.confine(request["libraries"], request["readable"], request["writable"])
         _say(line, _answer(task, request["arguments"], lambda share: _say(line, {"share": share})))
     finally:
         # Not sys.exit: nothing of the template's is to be tidied up here.
@@ -124,7 +126,7 @@ def _answer(task: Task, arguments: dict[str, Any], tell: Tell) -> dict[str, Any]
 
 def _say(line: int, what: dict[str, Any]) -> None:
     # write, not send: the filter of system calls lets nothing pass that sends.
-    data = json.dumps(what).encode() + b"\n"
+    data = memoryview(json.dumps(what).encode() + b"\n")
     while data:
         data = data[os.write(line, data) :]
 

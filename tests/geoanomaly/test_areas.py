@@ -19,7 +19,7 @@ from shapely.geometry import LineString, MultiPolygon, Polygon, box, mapping
 
 from geoanomaly.areas import area_from_geojson, check_area, clip_grid, parse_area
 from geoanomaly.errors import AreaError, SceneError
-from geoanomaly.types import AOI
+from geoanomaly.types import AOI, area_from_json, area_to_json
 from tests.rasters import NORTH_UP, UTM
 
 GRIDS = {
@@ -60,15 +60,16 @@ def test_an_area_covers_the_pixels_whose_centres_it_holds(
     assume(Polygon(corners).area > 1)
     x, y = centres(geobox)
     wanted = shapely.contains_xy(triangle, x, y)
-    area = AOI(triangle, str(geobox.crs))
-    if not wanted.any():
-        with pytest.raises(AreaError, match="covers no pixel"):
-            clip_grid(geobox, area)
-        return
     # A centre on an edge may fall either way.
     edge = shapely.distance(triangle.exterior, shapely.points(x, y)) < 1e-6 * abs(
         geobox.resolution.x
     )
+    area = AOI(triangle, str(geobox.crs))
+    if not (wanted | edge).any():
+        with pytest.raises(AreaError, match="covers no pixel"):
+            clip_grid(geobox, area)
+        return
+    assume((wanted & ~edge).any())
     assert np.array_equal(covered(geobox, area) | edge, wanted | edge)
 
 
@@ -266,3 +267,42 @@ def test_geojson_that_is_refused(data: dict[str, Any], message: str) -> None:
     with pytest.raises(AreaError, match=message) as caught:
         area_from_geojson(data, field="exclude")
     assert caught.value.field == "exclude"
+
+
+def test_an_outline_that_crosses_itself_is_refused_with_the_place_or_repaired() -> None:
+    with pytest.raises(AreaError, match=r"Self-intersection\[1 1\].*ask for its repair"):
+        area_from_geojson(mapping(BOWTIE))
+    found = area_from_geojson(mapping(BOWTIE), repair=True)
+    assert found.geometry.is_valid
+    assert found.geometry.area == pytest.approx(2)
+    assert "Self-intersection[1 1]" in found.note
+    # Two triangles at the equator, which the outline counts against each other.
+    assert "it had 0 km2, it has 24615.8 km2 now" in found.note
+    assert area_from_json(area_to_json(found)) == found
+
+
+def test_a_valid_area_is_not_touched_by_repair() -> None:
+    data = mapping(box(11, 47, 12, 48))
+    assert area_from_geojson(data, repair=True) == area_from_geojson(data)
+
+
+def test_an_outline_without_an_inside_cannot_be_repaired() -> None:
+    flat = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [2, 2], [0, 0]]]}
+    with pytest.raises(AreaError, match="no inside"):
+        area_from_geojson(flat, repair=True)
+
+
+def test_a_file_is_repaired_too(tmp_path: Path) -> None:
+    path = tmp_path / "tie.geojson"
+    path.write_text(json.dumps(mapping(BOWTIE)))
+    assert parse_area(str(path), repair=True).geometry.area == pytest.approx(2)
+    with pytest.raises(AreaError, match="Self-intersection"):
+        parse_area(str(path))
+
+
+@pytest.mark.parametrize(
+    "crs", ["+proj=longlat +nadgrids=/etc/passwd", "+init=/etc/passwd:x", "+proj=utm +file=/x"]
+)
+def test_a_crs_that_names_a_file_is_none(crs: str) -> None:
+    with pytest.raises(AreaError, match="is not a CRS"):
+        check_area(AOI(box(0, 0, 1, 1), crs))

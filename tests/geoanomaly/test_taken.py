@@ -165,6 +165,9 @@ def test_polygons_of_a_mask_are_taken_in_at_once(settings: Settings, archive: Pa
     mask = local_mask(str(path), settings, field="mask")
     assert (mask.origin, Path(mask.href).suffix) == (str(path), ".geojson")
     assert geopandas.read_file(mask.href).geometry.iloc[0].equals(box(11, 47, 11.1, 47.1))
+    Path(mask.href).unlink()
+    take_in_all(JobSpec(Process.TRAIN_MODEL, (mask,), name="m"), settings, silent)
+    assert Path(mask.href).is_file(), "somebody had cleared the folder"
     raster = archive / "m.tif"
     with rasterio.open(raster, "w", driver="GTiff", width=4, height=4, count=1, dtype="uint8") as m:
         m.write(np.ones((1, 4, 4), "uint8"))
@@ -182,7 +185,7 @@ def test_every_scene_of_a_request_is_taken_in(
     monkeypatch.setattr(taken, "take_in", note)
     before, after = spec.scenes
     masked = replace(after, mask=before)
-    history = (replace(before, href=before.href + "2"),)
+    history = (replace(before, href=str(settings.taken_dir / "other.tif")),)
     with pytest.raises(SceneError, match="has changed"):
         take_in_all(replace(spec, scenes=(before, masked), history=history), settings, silent)
     assert took == [("before", "before.tif"), ("after", "after.tif")]

@@ -202,9 +202,9 @@ def test_no_spelling_of_an_address_is_asked(
     """Neither with the port that is allowed nor with that of the listener."""
     urls = list(dict.fromkeys(spellings(LISTED, listener.port)))
     assert len(urls) >= 300
-    for port in (443, listener.port):
+    for port, tried in ((listener.port, urls), (443, urls[::5])):
         monkeypatch.setattr(module, "PORT", port)
-        answers = ask(settings, urls)
+        answers = ask(settings, tried)
         assert {each.status_code for each in answers} == {400}
         assert {each.json()["field"] for each in answers} == {"scene"}
     assert listener.hits == 0

@@ -16,7 +16,7 @@ import pytest
 
 from geoanomaly.errors import JobCancelledError, SceneError
 from geoanomaly.sandbox import guards
-from geoanomaly.sandbox.supervisor import Limits, Sandbox
+from geoanomaly.sandbox.supervisor import Limits, Sandbox, Subject
 from geoanomaly.settings import Settings
 from tests.hostile import attempts
 from tests.services import wait_for
@@ -33,7 +33,7 @@ def box() -> Iterator[Sandbox]:
 
 
 def attempt(box: Sandbox, task: str, limits: Limits = PLENTY, **arguments: Any) -> Any:
-    return box.call(task, arguments, limits, name="a.tif", field="file").value
+    return box.call(task, arguments, limits, Subject("a.tif", "file")).value
 
 
 def refusal(box: Sandbox, task: str, limits: Limits = PLENTY, **arguments: Any) -> str:
@@ -63,6 +63,18 @@ def test_no_file_but_those_of_the_task(box: Sandbox, secret: Path, tmp_path: Pat
     own = Limits(cpu=5, seconds=10, file_bytes=100, writable=[tmp_path])
     attempt(box, "write", own, path=str(tmp_path / "new"))
     assert (tmp_path / "new").read_bytes() == b"x"
+
+
+@linux
+def test_a_link_in_the_place_of_a_checked_file_opens_nothing(
+    box: Sandbox, secret: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "scene.tif"
+    link.symlink_to(secret)
+    assert "broke off" in refusal(box, "read", Limits(5, 10, readable=[link]), path=str(link))
+    (tmp_path / "folder").symlink_to(tmp_path)
+    below = tmp_path / "folder" / secret.name
+    assert "broke off" in refusal(box, "read", Limits(5, 10, readable=[below]), path=str(below))
 
 
 @linux
@@ -140,18 +152,18 @@ def test_who_is_called_off_stops(box: Sandbox) -> None:
         raise JobCancelledError
 
     with pytest.raises(JobCancelledError):
-        box.call("slowly", {}, PLENTY, name="a.tif", field="file", share=stop)
+        box.call("slowly", {}, PLENTY, Subject("a.tif", "file"), stop)
     wait_for(lambda: len(mine.children(recursive=True)) == before, "the child's end", 5)
 
 
 def test_nothing_outlives_a_service_that_is_killed() -> None:
     code = """
 import sys
-from geoanomaly.sandbox.supervisor import Limits, Sandbox
+from geoanomaly.sandbox.supervisor import Limits, Sandbox, Subject
 from geoanomaly.settings import Settings
 box = Sandbox(Settings(), "tests.hostile.attempts")
 tell = lambda _: print(1, flush=True)
-box.call("slowly", {}, Limits(cpu=9, seconds=60), name="", field="", share=tell)
+box.call("slowly", {}, Limits(cpu=9, seconds=60), Subject("", ""), tell)
 """
     service = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert service.stdout is not None

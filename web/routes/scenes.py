@@ -84,10 +84,8 @@ def _take_in(parts: Service, form: FormData) -> SceneRecord:
     if not isinstance(file, UploadFile) or not file.filename:
         raise SceneError("Send the scene as a multipart field 'file'.", field="file")
     sensor, day = known_sensor(_text(form, "sensor")), _date(_text(form, "date"))
-    scenes_dir = parts.settings.scenes_dir
-    scenes_dir.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: GDAL finds no other file beside the upload.
-    with workroom(scenes_dir) as folder:
+    parts.settings.scenes_dir.mkdir(parents=True, exist_ok=True)
+    with workroom(parts.settings.scenes_dir.resolve()) as folder:
         path = save(file.file, folder / "upload.tif")
         title = PurePath(file.filename.replace("\\", "/")).name
         record = ingest(path, parts.settings, title=title, sensor=sensor, date=day)
