@@ -1,6 +1,6 @@
 """`make bench`: ratios of one run on one machine, which may be busy with other things too.
 
-Quick (four minutes, figures of small scenes) or `--full` (half an hour). Writes
+Quick (three and a half minutes, small scenes) or `--full` (twenty minutes). Writes
 benchmarks/results/latest.json and the table of docs/performance.md.
 """
 
