@@ -22,8 +22,8 @@ from rasterio.transform import Affine
 
 from benchmarks import pictures
 from benchmarks.runs import detect
-from geoanomaly.rasters import HEATMAP
-from geoanomaly.timeline import HISTORY
+from geoanomaly.results.rasters import HEATMAP
+from geoanomaly.scenes.timeline import HISTORY
 from geoanomaly.types import JobSpec, Process, Scene
 
 

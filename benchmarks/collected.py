@@ -11,7 +11,7 @@ from benchmarks import ablations
 from benchmarks.runs import Record
 from benchmarks.sets import Family, LabelledSet
 from geoanomaly.detectors import detectors_for
-from geoanomaly.timeline import HISTORY
+from geoanomaly.scenes.timeline import HISTORY
 from geoanomaly.types import Process
 
 Measure = Callable[[Mapping[str, Any]], float]

@@ -15,9 +15,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from geoanomaly.evaluation.label_files import published_threshold, read_heatmap, read_labels
-from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.legend import RAMP
-from geoanomaly.sensors import display_bands
+from geoanomaly.results.legend import RAMP
+from geoanomaly.scenes.inputs import Inputs, open_inputs
+from geoanomaly.scenes.sensors import display_bands
 from geoanomaly.types import JobSpec, Process, Scene
 
 # Told apart with any colour vision, and in grey (Okabe and Ito).

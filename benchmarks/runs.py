@@ -20,7 +20,7 @@ from benchmarks.sets import LabelledSet
 from geoanomaly.errors import GeoanomalyError
 from geoanomaly.evaluation.evaluate import evaluate_files
 from geoanomaly.intake import check
-from geoanomaly.rasters import HEATMAP
+from geoanomaly.results.rasters import HEATMAP
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, silent
 from tiling.cog import whole_file

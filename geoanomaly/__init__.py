@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geoanomaly.heatmap import Heatmap as Heatmap
+    from geoanomaly.results.heatmap import Heatmap as Heatmap
 
 __version__ = "0.1.0"
 
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`geoanomaly.Heatmap`, imported when it is first asked for."""
     if name == "Heatmap":
-        from geoanomaly.heatmap import Heatmap
+        from geoanomaly.results.heatmap import Heatmap
 
         return Heatmap
     raise AttributeError(f"module 'geoanomaly' has no attribute {name!r}")

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 
 CEILING = 100.0
 """Surprise is cut here, where float32 begins to lose digits. Values beyond 6 or so only rank: no

@@ -17,7 +17,7 @@ from geoanomaly import errors
 from geoanomaly.types import JobStatus, Progress, Report, silent
 
 if TYPE_CHECKING:
-    from geoanomaly.heatmap import Heatmap
+    from geoanomaly.results.heatmap import Heatmap
 
 POLL_SECONDS = 1.0
 # A scene of gigabytes is read through before the answer comes.
@@ -128,7 +128,7 @@ class Client:
 
     def result(self, job_id: str, out: Path | str) -> Heatmap:
         """Wait for a detection and fetch its files into `out`; Jupyter shows it as a map."""
-        from geoanomaly.heatmap import Heatmap  # it makes maps, which few clients do
+        from geoanomaly.results.heatmap import Heatmap  # it makes maps, which few clients do
 
         self.follow(job_id, silent)
         self.download(job_id, Path(out))

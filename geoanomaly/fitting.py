@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from geoanomaly import sampling
 from geoanomaly.calibration import AsScored, Calibration, calibrate, sample_scores
 from geoanomaly.detectors import chosen_detector
 from geoanomaly.detectors.base import FitOptions
 from geoanomaly.errors import SceneError
-from geoanomaly.history import calibrated
-from geoanomaly.inputs import MIN_VALID_PIXELS, Inputs, open_normal
 from geoanomaly.intake import check_model_fits
 from geoanomaly.models import CARD, WEIGHTS, Model, load_model, make_model, save_model
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes import sampling
+from geoanomaly.scenes.history import calibrated
+from geoanomaly.scenes.inputs import MIN_VALID_PIXELS, Inputs, open_normal
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Progress, Report, RunResult, Setting
 

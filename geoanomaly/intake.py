@@ -7,14 +7,14 @@ import re
 
 from rasterio.errors import RasterioError
 
-from geoanomaly.areas import check_area
 from geoanomaly.detectors import detector_named, detectors_for
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.inputs import FIELDS, Inputs, open_inputs, open_normal, require_valid
 from geoanomaly.models import ModelCard, read_card
-from geoanomaly.sensors import sensor_named
+from geoanomaly.scenes.areas import check_area
+from geoanomaly.scenes.inputs import FIELDS, Inputs, open_inputs, open_normal, require_valid
+from geoanomaly.scenes.sensors import sensor_named
+from geoanomaly.scenes.timeline import HISTORY, MIN_HISTORY
 from geoanomaly.settings import Settings
-from geoanomaly.timeline import HISTORY, MIN_HISTORY
 from geoanomaly.types import IGNORABLE, JobSpec, Price, Process, Scene
 
 TILE_SIZES = (32, 4096)

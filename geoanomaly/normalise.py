@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 
 
 @dataclass(frozen=True)

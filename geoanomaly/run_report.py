@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from geoanomaly import __version__
-from geoanomaly.anomalies import MIN_PIXELS
-from geoanomaly.comparability import Comparability
-from geoanomaly.inputs import Inputs
-from geoanomaly.legend import caution
 from geoanomaly.models import Model
-from geoanomaly.outputs import Tally, Threshold
-from geoanomaly.places import pixels_per_km2
-from geoanomaly.scenes import SceneInfo
+from geoanomaly.results.anomalies import MIN_PIXELS
+from geoanomaly.results.legend import caution
+from geoanomaly.results.outputs import Tally, Threshold
+from geoanomaly.results.places import pixels_per_km2
+from geoanomaly.scenes.comparability import Comparability
+from geoanomaly.scenes.info import SceneInfo
+from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly, JobSpec
 from tiling.grid import TileGrid
 

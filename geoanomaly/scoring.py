@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from geoanomaly import compute
 from geoanomaly.budget import set_limits
 from geoanomaly.errors import TileError
-from geoanomaly.inputs import Inputs
 from geoanomaly.models import Model
 from geoanomaly.progress import Pace
+from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.settings import Settings
 from geoanomaly.types import Report
 from tiling.grid import TileGrid, spread

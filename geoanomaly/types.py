@@ -45,10 +45,10 @@ class Scene:
     """Where pixels come from: a recipe, never an open handle.
 
     href: path or URL that GDAL can open.
-    sensor: a name of `geoanomaly.sensors`; None = guessed from the file.
+    sensor: a name of `geoanomaly.scenes.sensors`; None = guessed from the file.
     date: ISO 8601 date of acquisition, when known.
     title: what to call it on a map; never used to open anything.
-    mask: what to leave out of it: a raster or polygons, see `geoanomaly.masks`.
+    mask: what to leave out of it: a raster or polygons, see `geoanomaly.scenes.masks`.
     origin: path or URL that the request named, where `href` is the service's own copy of it.
     """
 
@@ -69,7 +69,7 @@ class Scene:
 class Setting:
     """What is known of a job's scenes before a pixel is read: detectors choose by it.
 
-    sensors, bands, log: one entry a scene: names of `geoanomaly.sensors`, band names, and
+    sensors, bands, log: one entry a scene: names of `geoanomaly.scenes.sensors`, band names, and
         whether it is worked on in the log domain.
     pixel_size: of the grid in metres; None = unknown.
     """

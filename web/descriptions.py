@@ -7,7 +7,7 @@ from typing import Any
 
 from geoanomaly import __version__
 from geoanomaly.detectors import detectors_for
-from geoanomaly.sensors import SENSORS
+from geoanomaly.scenes.sensors import SENSORS
 from geoanomaly.types import IGNORABLE, Process
 
 SCENE_SCHEMA: Mapping[str, Any] = {

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoanomaly.errors import JobCancelledError
-from geoanomaly.rasters import HEATMAP, MASK
+from geoanomaly.results.rasters import HEATMAP, MASK
 from geoanomaly.types import Job, Progress, Report
 from web.layers import Layer, layer_path, styles
 from web.problems import UnknownFileError
@@ -30,8 +30,8 @@ from web.results import Result
 from web.service import Service
 
 if TYPE_CHECKING:
-    from geoanomaly.exports import Source
-    from geoanomaly.pictures import Backdrop
+    from geoanomaly.results.pictures import Backdrop
+    from geoanomaly.results.source import Source
 
 COMPANIONS = ("heatmap.qml", "item.json", "run.json")
 AT_A_TIME = 2
@@ -45,7 +45,7 @@ _MAKERS = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="export")
 
 @dataclass(frozen=True)
 class Order:
-    """One export: a file of `geoanomaly.exports.NAMES`, at a threshold, in a CRS."""
+    """One export: a file of `geoanomaly.results.exports.NAMES`, at a threshold, in a CRS."""
 
     parts: Service
     result: Result
@@ -76,7 +76,7 @@ class Order:
     def make(self, path: Path, report: Report) -> None:
         """The file appears whole, or not at all."""
         # Imported when first needed: it takes geopandas along.
-        from geoanomaly import exports
+        from geoanomaly.results import exports
 
         report(Progress("reading", 0))
         root = path.parent.parent
@@ -90,7 +90,7 @@ class Order:
                 made.rename(path.parent)
 
     def _source(self) -> Source:
-        from geoanomaly.exports import Source
+        from geoanomaly.results.source import Source
 
         parts, job, report = self.parts, self.result.job, self.result.report
         return Source(
@@ -111,7 +111,7 @@ class Order:
 
 def _backdrops(parts: Service, job: Job) -> Iterator[Backdrop]:
     """The scenes that are still there, in their default colours."""
-    from geoanomaly.pictures import Backdrop
+    from geoanomaly.results.pictures import Backdrop
 
     for layer, title in ((Layer.BEFORE, "Before"), (Layer.AFTER, "After")):
         if layer is Layer.BEFORE and job.spec.before is None:

@@ -11,7 +11,7 @@ from typing import Any
 from branca.element import CssLink, Element, Figure, JavascriptLink
 from jinja2 import Template
 
-from geoanomaly.map_page import BODY, zoomable
+from geoanomaly.results.map_page import BODY, zoomable
 from web.assets import AssetError, is_vendored, manifest
 
 CDN = "https://cdn.jsdelivr.net"

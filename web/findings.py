@@ -14,9 +14,9 @@ import shapely
 from numpy.typing import NDArray
 
 from geoanomaly.jobs import Judgement
-from geoanomaly.places import Places
-from geoanomaly.polygons import Polygons
-from geoanomaly.regions import FLOOR, Hot, Region, areas, centre, outlines
+from geoanomaly.results.places import Places
+from geoanomaly.results.polygons import Polygons
+from geoanomaly.results.regions import FLOOR, Hot, Region, areas, centre, outlines
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import folium
 from branca.element import Element, MacroElement
 from folium.template import Template
 
-from geoanomaly.map_parts import STYLE, THRESHOLD_FILTER
+from geoanomaly.results.map_parts import STYLE, THRESHOLD_FILTER
 from geoanomaly.types import Job
 from web.figure import Origins, SafeFigure
 from web.layers import Layer

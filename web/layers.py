@@ -15,8 +15,8 @@ from rasterio.errors import RasterioError
 
 from geoanomaly.errors import GeoanomalyError, InputError
 from geoanomaly.roots import is_inside
-from geoanomaly.scenes import inspect
-from geoanomaly.sensors import display_bands
+from geoanomaly.scenes.info import inspect
+from geoanomaly.scenes.sensors import display_bands
 from geoanomaly.types import Job, Process, Scene
 from web.problems import UnknownFileError
 from web.service import Service

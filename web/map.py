@@ -20,7 +20,7 @@ from branca.element import Element
 from odc.geo.geobox import GeoBox
 from rio_tiler.io import Reader
 
-from geoanomaly.map_parts import (
+from geoanomaly.results.map_parts import (
     STYLE,
     BareMap,
     OpacitySlider,
@@ -29,7 +29,7 @@ from geoanomaly.map_parts import (
     add_outlines,
     legend_html,
 )
-from geoanomaly.places import Box, map_box
+from geoanomaly.results.places import Box, map_box
 from geoanomaly.types import Job
 from web.assets import BASE_MAP, VENDOR
 from web.figure import OPEN_STREET_MAP, Origins, SafeFigure

@@ -21,7 +21,7 @@ from rio_tiler.errors import TileOutsideBounds
 from rio_tiler.io import Reader
 from rio_tiler.utils import render
 
-from geoanomaly.legend import coloured
+from geoanomaly.results.legend import coloured
 from web.layers import Style, scene_styles
 
 SIDE = 176

@@ -14,13 +14,13 @@ import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from geoanomaly.areas import crs_name
 from geoanomaly.errors import GeoanomalyError, NotFoundError, ParameterError
-from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.legend import LEVELS, RAMP, UNIT
-from geoanomaly.places import Places, map_box, pixels_per_km2
-from geoanomaly.reasons import Reading, Usual, read_place, readable, to_json, usual
-from geoanomaly.regions import Hot, Region, hot_pixels, regions
+from geoanomaly.results.legend import LEVELS, RAMP, UNIT
+from geoanomaly.results.places import Places, map_box, pixels_per_km2
+from geoanomaly.results.reasons import Reading, Usual, read_place, readable, to_json, usual
+from geoanomaly.results.regions import Hot, Region, hot_pixels, regions
+from geoanomaly.scenes.areas import crs_name
+from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.types import Job, JobSpec, Scene
 from web.findings import Findings, geojson, of_regions, published
 from web.layers import Layer, layer_path, layer_scene, styles

@@ -79,7 +79,7 @@ FULL = Plan(
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="real sizes: half an hour")
+    parser.add_argument("--full", action="store_true", help="real sizes: twenty minutes")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="scratch")
     parser.add_argument("--detector", default="auto", help="the network that is timed")
     options = parser.parse_args()

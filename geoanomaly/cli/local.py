@@ -62,7 +62,7 @@ def detect(
     mask.tif, anomalies.gpkg and more to --out. A run that Ctrl-C stopped goes on where
     it stopped when the same command is given again.
     """
-    from geoanomaly.areas import parse_area
+    from geoanomaly.scenes.areas import parse_area
 
     spec = JobSpec(
         process=Process.DETECT_CHANGE if before else Process.DETECT_ANOMALY,
@@ -99,7 +99,7 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Learn what is normal from scenes, and keep it as a model."""
-    from geoanomaly.areas import parse_area
+    from geoanomaly.scenes.areas import parse_area
     from geoanomaly.settings import Settings
 
     spec = JobSpec(
@@ -237,7 +237,7 @@ def _say_result(summary: dict[str, Any], out: Path) -> None:
 
 def _say_validity(summary: dict[str, Any]) -> None:
     """What was found out of the scenes while the job ran; `run_here` said the rest before."""
-    from geoanomaly.legend import caution
+    from geoanomaly.results.legend import caution
 
     comparability = summary.get("comparability", {"reasons": ()})
     shift = comparability.get("shift")

@@ -240,7 +240,7 @@ def _geojson(aoi: str | None, repair: bool) -> dict[str, Any] | None:
         return None
     from odc.geo.geom import Geometry
 
-    from geoanomaly.areas import parse_area
+    from geoanomaly.scenes.areas import parse_area
 
     area = parse_area(aoi, repair=repair)
     if area.note:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from geoanomaly.detectors.base import Detector, DetectorFamily, FitOptions, State
 from geoanomaly.detectors.fused import FUSED
 from geoanomaly.detectors.fused_change import FUSED_CHANGE
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 
 

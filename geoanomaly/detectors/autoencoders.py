@@ -24,7 +24,7 @@ from geoanomaly.detectors.pixels import (
 from geoanomaly.detectors.robust import Kept, normal_whitener, train_trimmed
 from geoanomaly.detectors.rows import by_chunks, inner_rows, scores
 from geoanomaly.networks import Autoencoder, AutoencoderConfig, Vae
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

@@ -29,7 +29,7 @@ from geoanomaly.detectors.pixels import (
 )
 from geoanomaly.detectors.robust import ROUNDS, Kept, normal_whitener, trim
 from geoanomaly.detectors.rows import inner_rows, scores
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Report, Setting
 from tiling.types import TileBatch
 

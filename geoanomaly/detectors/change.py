@@ -17,7 +17,7 @@ from geoanomaly.detectors.dates import Dates, fit_dates
 from geoanomaly.detectors.direction import linear_direction
 from geoanomaly.detectors.prediction import PredictionView
 from geoanomaly.detectors.views import View, restore_view, smoothed
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

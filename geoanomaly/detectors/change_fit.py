@@ -16,7 +16,7 @@ from geoanomaly.detectors.direction import Direction, linear_direction, to_tenso
 from geoanomaly.detectors.rows import rows
 from geoanomaly.networks import TranslationConfig, TranslationVae, set_scaling
 from geoanomaly.normalise import Normaliser
-from geoanomaly.sampling import Sample, pick
+from geoanomaly.scenes.sampling import Sample, pick
 from geoanomaly.training import Schedule, Watch, held_out_blocks, train
 
 ROUNDS = (Schedule(steps=300, batch=4096), Schedule(steps=150, batch=4096, rate=1e-3))

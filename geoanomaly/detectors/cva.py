@@ -10,7 +10,7 @@ from geoanomaly.detectors.base import FitOptions, State
 from geoanomaly.detectors.change import HALO, ChangeDetector, restore_change
 from geoanomaly.detectors.dates import fit_dates
 from geoanomaly.detectors.difference import band_difference
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 
 

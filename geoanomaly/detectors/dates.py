@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geoanomaly.normalise import Normaliser, fit_normaliser
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from tiling.types import TileBatch
 
 

@@ -16,7 +16,7 @@ from geoanomaly.calibration import LogNormal, calibrate
 from geoanomaly.detectors.base import State
 from geoanomaly.detectors.dates import Dates
 from geoanomaly.detectors.views import View, restore_view, smoothed
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 
 Window = tuple[Tensor, Tensor, Tensor]
 """Normalised before, after (1, band, y, x) and valid (1, y, x) of a sample window."""

@@ -28,8 +28,8 @@ from geoanomaly.detectors.direction import (
 )
 from geoanomaly.detectors.rows import rows
 from geoanomaly.pretrained import Trunk
-from geoanomaly.sampling import Sample, pick
-from geoanomaly.sensors import display_bands
+from geoanomaly.scenes.sampling import Sample, pick
+from geoanomaly.scenes.sensors import display_bands
 
 DIMENSIONS = 12
 MAX_PIXELS = 60_000

@@ -29,7 +29,7 @@ from geoanomaly.detectors.surroundings import (
     fit_surroundings,
     restore_surroundings,
 )
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

@@ -32,7 +32,7 @@ from geoanomaly.detectors.evidence import (
 from geoanomaly.detectors.features import fit_features, photograph
 from geoanomaly.detectors.prediction import PredictionView
 from geoanomaly.detectors.views import smoothed
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Progress, Setting
 from tiling.types import TileBatch
 

@@ -31,7 +31,7 @@ from geoanomaly.detectors.direction import (
 from geoanomaly.detectors.evidence import windows
 from geoanomaly.detectors.views import smoothed
 from geoanomaly.normalise import Normaliser
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

@@ -22,7 +22,7 @@ from geoanomaly.detectors.change import HALO, ChangeDetector, restore_change
 from geoanomaly.detectors.dates import fit_dates
 from geoanomaly.detectors.difference import mixed_difference
 from geoanomaly.normalise import Normaliser
-from geoanomaly.sampling import Pick, Sample, pick
+from geoanomaly.scenes.sampling import Pick, Sample, pick
 from geoanomaly.types import Setting
 
 ROUNDS = 50

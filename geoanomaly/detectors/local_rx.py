@@ -18,8 +18,8 @@ from torch import Tensor
 from geoanomaly.detectors.base import FitOptions, State
 from geoanomaly.detectors.pixels import PixelSpace, fit_space, restore_space
 from geoanomaly.detectors.rows import image, rows
-from geoanomaly.rings import Ring, ring_mean
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.rings import Ring, ring_mean
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

@@ -14,7 +14,7 @@ from geoanomaly.detectors.base import FitOptions, State
 from geoanomaly.detectors.change import HALO, ChangeDetector, restore_change
 from geoanomaly.detectors.dates import Dates, fit_dates
 from geoanomaly.detectors.difference import log_ratio_view
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 
 

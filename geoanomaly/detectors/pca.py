@@ -18,7 +18,7 @@ from geoanomaly.detectors.pixels import (
     to_tensor,
 )
 from geoanomaly.detectors.robust import ROUNDS, trim
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 
 COMPONENTS = 10

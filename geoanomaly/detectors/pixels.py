@@ -14,7 +14,7 @@ from geoanomaly.backbone import Matrix
 from geoanomaly.detectors.base import State
 from geoanomaly.detectors.rows import by_chunks, rows
 from geoanomaly.normalise import Normaliser, fit_normaliser
-from geoanomaly.sampling import Sample, pick
+from geoanomaly.scenes.sampling import Sample, pick
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

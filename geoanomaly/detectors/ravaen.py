@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from geoanomaly.detectors.base import FitOptions, State, load_network, network_tensors
 from geoanomaly.detectors.dates import Dates, fit_dates
 from geoanomaly.networks import divergence
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.training import HELD_OUT_SHARE, Schedule, Watch, train
 from geoanomaly.types import Setting
 from tiling.types import TileBatch

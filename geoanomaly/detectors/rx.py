@@ -11,7 +11,7 @@ from geoanomaly.detectors.base import FitOptions, State
 from geoanomaly.detectors.linear import LinearDetector, restore_linear
 from geoanomaly.detectors.pixels import MAX_SPECTRA, fit_description, gather, to_tensor
 from geoanomaly.detectors.robust import normal_whitener
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 
 

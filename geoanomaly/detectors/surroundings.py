@@ -27,8 +27,8 @@ from geoanomaly.detectors.pixels import (
 from geoanomaly.detectors.robust import Kept, train_trimmed
 from geoanomaly.detectors.rows import by_chunks, image, inner_rows, rows, scores
 from geoanomaly.networks import Expectation, ExpectationConfig
-from geoanomaly.rings import Ring, ring_mean
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.rings import Ring, ring_mean
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
 

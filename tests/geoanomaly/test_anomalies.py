@@ -15,7 +15,7 @@ from rasterio.features import geometry_mask
 from rasterio.transform import Affine
 from scipy.ndimage import label
 
-from geoanomaly.anomalies import MAX_ANOMALIES, MIN_PIXELS, trace
+from geoanomaly.results.anomalies import MAX_ANOMALIES, MIN_PIXELS, trace
 from geoanomaly.types import Anomaly
 from tests.rasters import NORTH_UP, UTM, write_raster
 
@@ -89,8 +89,8 @@ def test_polygons_are_scipys_groups(
     surprise.flat[missing % above.size] = np.nan
     above = above & np.isfinite(surprise)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geoanomaly.groups.STRIP", strip)
-        patch.setattr("geoanomaly.anomalies.STRIP", strip)
+        patch.setattr("geoanomaly.results.groups.STRIP", strip)
+        patch.setattr("geoanomaly.results.anomalies.STRIP", strip)
         found = traced(folder, above, surprise, grid)
     wanted = groups(above)
     assert len(found) == len(wanted)
@@ -159,7 +159,7 @@ def test_too_many_anomalies_leave_the_strongest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_ANOMALIES >= 1000
-    monkeypatch.setattr("geoanomaly.anomalies.MAX_ANOMALIES", 2)
+    monkeypatch.setattr("geoanomaly.results.anomalies.MAX_ANOMALIES", 2)
     surprise = np.zeros((4, 40))
     for number in range(8):
         surprise[1:3, 5 * number : 5 * number + 2] = 2 + number

@@ -17,8 +17,8 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 from shapely.geometry import LineString, MultiPolygon, Polygon, box, mapping
 
-from geoanomaly.areas import area_from_geojson, check_area, clip_grid, parse_area
 from geoanomaly.errors import AreaError, SceneError
+from geoanomaly.scenes.areas import area_from_geojson, check_area, clip_grid, parse_area
 from geoanomaly.types import AOI, area_from_json, area_to_json
 from tests.rasters import NORTH_UP, UTM
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from geoanomaly.calibration import CEILING, LogNormal, calibrate, restore, sample_scores
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from tiling.types import TileBatch
 
 

@@ -19,13 +19,13 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import chi2
 from sklearn.metrics import average_precision_score
 
-from geoanomaly import sampling
 from geoanomaly.detectors import detector_named, irmad, ravaen
 from geoanomaly.detectors.base import Detector, FitOptions, State
 from geoanomaly.detectors.change import HALO, SMOOTHING
 from geoanomaly.detectors.irmad import fit_alteration
-from geoanomaly.inputs import Inputs, open_inputs
 from geoanomaly.pipeline import run
+from geoanomaly.scenes import sampling
+from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Process, Scene, silent
 from tests.rasters import change_pair, texture, write_raster

@@ -28,7 +28,7 @@ from sklearn.metrics import average_precision_score
 
 from geoanomaly import __version__
 from geoanomaly.cli import main
-from geoanomaly.outputs import OUTPUTS
+from geoanomaly.results.outputs import OUTPUTS
 from tests.rasters import NORTH_UP, UTM, change_pair, texture, write_raster
 from tests.services import wait_for
 

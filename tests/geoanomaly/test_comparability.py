@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from geoanomaly.cli import main
-from geoanomaly.comparability import (
+from geoanomaly.errors import IncomparableError, JobCancelledError
+from geoanomaly.pipeline import run
+from geoanomaly.scenes.comparability import (
     MAX_WINDOWS,
     WINDOW,
     Comparability,
@@ -26,10 +28,8 @@ from geoanomaly.comparability import (
     judge,
     measure,
 )
-from geoanomaly.errors import IncomparableError, JobCancelledError
-from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.pipeline import run
-from geoanomaly.registration import Misregistration
+from geoanomaly.scenes.inputs import Inputs, open_inputs
+from geoanomaly.scenes.registration import Misregistration
 from geoanomaly.settings import Settings
 from geoanomaly.synthetic import generate
 from geoanomaly.types import AOI, JobSpec, Process, Progress, Scene, silent
@@ -276,7 +276,7 @@ def test_a_restarted_job_uses_the_shift_that_was_measured(
     kept = tmp_path / "twice" / "scratch" / "comparability.json"
     before_restart = kept.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geoanomaly.comparability.measure", None)  # it is not measured again
+        patch.setattr("geoanomaly.scenes.comparability.measure", None)  # it is not measured again
         work(spec, tmp_path / "twice", settings)
     assert kept.read_bytes() == before_restart
     first, second = (

@@ -19,7 +19,6 @@ from scipy import ndimage
 from shapely.geometry import box
 from sklearn import metrics
 
-from geoanomaly.anomalies import MIN_PIXELS
 from geoanomaly.cli import main
 from geoanomaly.errors import ParameterError, SceneError
 from geoanomaly.evaluation.bootstrap import CONFIDENCE, MAX_BLOCKS, RESAMPLES, default_block
@@ -27,6 +26,7 @@ from geoanomaly.evaluation.comparison import compare_files, short_names
 from geoanomaly.evaluation.curves import draw_curves
 from geoanomaly.evaluation.evaluate import Evaluation, evaluate, evaluate_files
 from geoanomaly.evaluation.objects import MIN_OBJECT, Objects, match_objects
+from geoanomaly.results.anomalies import MIN_PIXELS
 
 
 def _grid(west: float = 500_000, pixel: float = 10) -> Affine:

@@ -21,13 +21,14 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 import geoanomaly
-from geoanomaly import portable
 from geoanomaly.errors import NotFoundError, ParameterError
-from geoanomaly.exports import NAMES, VECTORS, Source, known_crs, write
 from geoanomaly.jobs import Judgement, Verdict
-from geoanomaly.pictures import Backdrop
-from geoanomaly.print_map import north, scale_bar
-from geoanomaly.regions import hot_pixels, regions
+from geoanomaly.results import portable
+from geoanomaly.results.exports import NAMES, VECTORS, known_crs, write
+from geoanomaly.results.pictures import Backdrop
+from geoanomaly.results.print_map import north, scale_bar
+from geoanomaly.results.regions import hot_pixels, regions
+from geoanomaly.results.source import Source
 from tests.rasters import UTM, texture, write_raster
 
 HOSTILE = "=cmd|' /C calc'!A0 <script>alert(1)</script> ${alert(2)} `"

@@ -21,7 +21,7 @@ from geoanomaly.detectors.features import FeatureView, photograph
 from geoanomaly.detectors.fused_change import FUSED_CHANGE, FusedChange
 from geoanomaly.detectors.prediction import PredictionView
 from geoanomaly.models import Model, load_model, make_model, save_model
-from geoanomaly.sampling import Sample
+from geoanomaly.scenes.sampling import Sample
 from geoanomaly.training import Schedule
 from geoanomaly.types import Setting, silent
 from tests.rasters import texture

@@ -25,12 +25,12 @@ from geoanomaly.calibration import (
     restore,
 )
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.history import stacked
-from geoanomaly.inputs import open_inputs
 from geoanomaly.intake import check
 from geoanomaly.pipeline import run
+from geoanomaly.scenes.history import stacked
+from geoanomaly.scenes.inputs import open_inputs
+from geoanomaly.scenes.timeline import acquired, alike
 from geoanomaly.settings import Settings
-from geoanomaly.timeline import acquired, alike
 from geoanomaly.types import JobSpec, Process, RunResult, Scene, silent
 from tests.rasters import NORTH_UP, texture, write_raster
 

@@ -24,10 +24,10 @@ from geoanomaly.errors import (
     SceneError,
     UnknownModelError,
 )
-from geoanomaly.inputs import MIN_VALID_PIXELS, Inputs, open_normal
 from geoanomaly.intake import check
 from geoanomaly.models import make_model, save_model
-from geoanomaly.sampling import draw
+from geoanomaly.scenes.inputs import MIN_VALID_PIXELS, Inputs, open_normal
+from geoanomaly.scenes.sampling import draw
 from geoanomaly.settings import Settings
 from geoanomaly.types import AOI, JobSpec, Process, Scene, silent
 from tests.rasters import NORTH_UP, UTM, texture, write_raster

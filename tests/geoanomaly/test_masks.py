@@ -18,10 +18,10 @@ from rasterio.transform import Affine
 from shapely.geometry import box
 
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.inputs import Inputs, open_inputs, open_normal
 from geoanomaly.intake import check
-from geoanomaly.masks import GROWTH, decode
 from geoanomaly.pipeline import run
+from geoanomaly.scenes.inputs import Inputs, open_inputs, open_normal
+from geoanomaly.scenes.masks import GROWTH, decode
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Process, Scene, silent
 from tests.rasters import NORTH_UP, UTM, change_pair, texture, write_raster

@@ -19,8 +19,8 @@ from shapely.geometry import box
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from geoanomaly.errors import JobCancelledError, TileError
-from geoanomaly.outputs import OUTPUTS
 from geoanomaly.pipeline import run
+from geoanomaly.results.outputs import OUTPUTS
 from geoanomaly.settings import Settings
 from geoanomaly.types import AOI, JobSpec, Process, Progress, RunResult, Scene, silent
 from tests.rasters import NORTH_UP, UTM, change_pair, texture, write_raster

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from geoanomaly.indices import indices
-from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.reasons import read_place, readable, sentence, to_json, usual
+from geoanomaly.results.indices import indices
+from geoanomaly.results.reasons import read_place, readable, sentence, to_json, usual
+from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.types import AOI, JobSpec, Process, Scene
 from tests.rasters import NORTH_UP, UTM, texture, write_raster
 

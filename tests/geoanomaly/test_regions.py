@@ -12,10 +12,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from geoanomaly import regions as module
-from geoanomaly.anomalies import MIN_PIXELS, trace
-from geoanomaly.places import Places
-from geoanomaly.regions import hot_pixels, outlines, regions
+from geoanomaly.results import regions as module
+from geoanomaly.results.anomalies import MIN_PIXELS, trace
+from geoanomaly.results.places import Places
+from geoanomaly.results.regions import hot_pixels, outlines, regions
 from tests.geoanomaly.test_anomalies import GRIDS
 from tests.rasters import write_raster
 

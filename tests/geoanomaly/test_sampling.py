@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from geoanomaly import sampling
-from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.sampling import MAX_WINDOWS, WINDOW, Sample, draw, merge, pick
+from geoanomaly.scenes import sampling
+from geoanomaly.scenes.inputs import Inputs, open_inputs
+from geoanomaly.scenes.sampling import MAX_WINDOWS, WINDOW, Sample, draw, merge, pick
 from geoanomaly.types import AOI, JobSpec, Process, Progress, Scene, silent
 from tests.rasters import NORTH_UP, UTM, write_raster
 

@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.scenes import SceneInfo, align, inspect
+from geoanomaly.scenes.info import SceneInfo, align, inspect
 from geoanomaly.types import Scene
 from tests.rasters import NORTH_UP, UTM, write_raster
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.sensors import (
+from geoanomaly.scenes.sensors import (
     SENSORS,
     display_bands,
     guess_sensor,

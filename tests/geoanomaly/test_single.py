@@ -17,14 +17,14 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from geoanomaly import sampling
 from geoanomaly.calibration import calibrate, sample_scores
 from geoanomaly.detectors import bank, detector_named, local_rx, pca, pixels, robust
 from geoanomaly.detectors.base import Detector, DetectorFamily, FitOptions, State
 from geoanomaly.detectors.fused import FUSED, WEIGHTS, FusedDetector, fit_scale
 from geoanomaly.detectors.rows import image, rows
-from geoanomaly.inputs import Inputs, open_inputs
-from geoanomaly.rings import Ring, ring_mean
+from geoanomaly.scenes import sampling
+from geoanomaly.scenes.inputs import Inputs, open_inputs
+from geoanomaly.scenes.rings import Ring, ring_mean
 from geoanomaly.types import JobSpec, Process, Progress, Report, Scene, silent
 from tests.rasters import texture, write_raster
 

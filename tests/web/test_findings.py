@@ -11,11 +11,11 @@ import pytest
 import rasterio
 import shapely
 
-from geoanomaly.anomalies import trace
 from geoanomaly.jobs import Judgement, Verdict
-from geoanomaly.outputs import write_vectors
-from geoanomaly.rasters import above
-from geoanomaly.regions import hot_pixels, regions
+from geoanomaly.results.anomalies import trace
+from geoanomaly.results.outputs import write_vectors
+from geoanomaly.results.rasters import above
+from geoanomaly.results.regions import hot_pixels, regions
 from tests.geoanomaly.test_anomalies import GRIDS
 from tests.geoanomaly.test_regions import heatmap, lumps
 from tests.rasters import write_raster

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from geoanomaly import map_parts
+from geoanomaly.results import map_parts
 from geoanomaly.types import Job, Scene
 from tests.web.backend import Backend
 from tests.web.browsing import MARKS, Watched, expect

@@ -9,7 +9,7 @@ import pytest
 
 from geoanomaly.errors import SceneError, UnknownSceneError
 from geoanomaly.jobs import SceneRecord
-from geoanomaly.map_parts import legend_html
+from geoanomaly.results.map_parts import legend_html
 from geoanomaly.settings import Settings
 from geoanomaly.types import Process, Scene
 from tests.rasters import change_pair

@@ -13,9 +13,9 @@ import httpx
 import pytest
 import rasterio
 
-from geoanomaly import exports
 from geoanomaly.errors import JobCancelledError
-from geoanomaly.exports import Source
+from geoanomaly.results import exports
+from geoanomaly.results.source import Source
 from geoanomaly.types import Job, Progress, Report
 from tests.services import wait_for
 from tests.web.backend import Backend

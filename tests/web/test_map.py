@@ -11,8 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from geoanomaly import map_parts
-from geoanomaly.legend import RAMP
+from geoanomaly.results import map_parts
+from geoanomaly.results.legend import RAMP
 from geoanomaly.types import Job, Process
 from tests.web.backend import Backend, serving, square
 from web import assets, figure

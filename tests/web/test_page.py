@@ -262,7 +262,7 @@ def test_masks_paths_and_what_is_not_learnt(
 
 
 def module_area(geometry: Any) -> Any:
-    from geoanomaly.areas import area_from_geojson
+    from geoanomaly.scenes.areas import area_from_geojson
 
     return area_from_geojson(geometry)
 

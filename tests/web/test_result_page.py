@@ -16,9 +16,9 @@ import rasterio
 from matplotlib.image import imread
 from rasterio.enums import Resampling
 
-from geoanomaly.exports import NAMES
 from geoanomaly.jobs import Verdict
-from geoanomaly.legend import LEVELS
+from geoanomaly.results.exports import NAMES
+from geoanomaly.results.legend import LEVELS
 from geoanomaly.types import Job, JobSpec, Process, Scene
 from tests.services import wait_for
 from tests.web.backend import Backend, publish_outputs, transform, write_raster

@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 from matplotlib.image import imread
 
-from geoanomaly.legend import LEVELS
+from geoanomaly.results.legend import LEVELS
 from geoanomaly.types import Job, Process
 from tests.web.backend import HOT, PIXEL, SIDE, Backend, serving
 from tests.web.test_tiles import pixels, place

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 from rasterio.warp import transform
 
-from geoanomaly.legend import RAMP
+from geoanomaly.results.legend import RAMP
 from geoanomaly.types import Job, Process, Scene
 from tests.web.backend import CRS, HOT, Backend, ground, write_raster
 from tests.web.backend import transform as grid

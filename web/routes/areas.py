@@ -11,9 +11,9 @@ from shapely.geometry import mapping
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from geoanomaly.area_files import MAX_BYTES, AreaFile
 from geoanomaly.errors import AreaError
-from geoanomaly.sent_areas import sent_area_file
+from geoanomaly.scenes.area_files import MAX_BYTES, AreaFile
+from geoanomaly.scenes.sent_areas import sent_area_file
 from web.service import Parts, Service
 from web.uploads import file_form, limited, save
 

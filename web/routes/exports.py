@@ -36,7 +36,7 @@ def order(
     parts: Parts, job_id: str, name: Name, surprise: Surprise = None, crs: Crs = None
 ) -> Order:
     # Imported when first needed: it takes geopandas along.
-    from geoanomaly.exports import known_crs
+    from geoanomaly.results.exports import known_crs
 
     found = result(parts, job_id)
     threshold = found.threshold if surprise is None else surprise

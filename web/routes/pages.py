@@ -13,7 +13,7 @@ from geoanomaly import __version__
 from geoanomaly.access.keys import Principal
 from geoanomaly.detectors import detectors_for
 from geoanomaly.errors import ParameterError
-from geoanomaly.sensors import SENSORS
+from geoanomaly.scenes.sensors import SENSORS
 from geoanomaly.types import Process
 from web.assets import STATIC, is_vendored
 from web.figure import OPEN_STREET_MAP, origins

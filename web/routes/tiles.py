@@ -34,8 +34,8 @@ from titiler.extensions.wmts import wmtsExtension
 
 from geoanomaly import __version__
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.legend import LEVELS
-from geoanomaly.legend import colormap as surprise_ramp
+from geoanomaly.results.legend import LEVELS
+from geoanomaly.results.legend import colormap as surprise_ramp
 from web.layers import (
     PERCENTILES,
     Facts,

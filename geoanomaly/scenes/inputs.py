@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from geoanomaly.areas import Clip, clip_grid
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.masks import Mask, scene_masks, water
-from geoanomaly.scenes import SceneInfo, align, inspect, metres
-from geoanomaly.sensors import water_bands
-from geoanomaly.timeline import acquired, order
+from geoanomaly.scenes.areas import Clip, clip_grid
+from geoanomaly.scenes.info import SceneInfo, align, inspect, metres
+from geoanomaly.scenes.masks import Mask, scene_masks, water
+from geoanomaly.scenes.sensors import water_bands
+from geoanomaly.scenes.timeline import acquired, order
 from geoanomaly.types import AOI, JobSpec, Process, Scene, Setting
 from tiling.grid import TileGrid
 from tiling.source import RasterSource, open_lazy, read_padded

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoanomaly.indices import indices
-from geoanomaly.inputs import Inputs
+from geoanomaly.results.indices import indices
+from geoanomaly.scenes.inputs import Inputs
 from tiling.source import read_padded
 
 SAMPLE_WINDOWS, SAMPLE_SIDE = 5, 96

@@ -17,10 +17,10 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from geoanomaly.errors import NotFoundError, SceneError
-from geoanomaly.pictures import Backdrop
-from geoanomaly.portable import portable_map
-from geoanomaly.scenes import inspect
-from geoanomaly.sensors import display_bands
+from geoanomaly.results.pictures import Backdrop
+from geoanomaly.results.portable import portable_map
+from geoanomaly.scenes.info import inspect
+from geoanomaly.scenes.sensors import display_bands
 from geoanomaly.types import JobSpec, Scene
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import pystac
 from numpy.typing import NDArray
 from rio_stac import create_stac_item
 
-from geoanomaly.inputs import Inputs
-from geoanomaly.legend import RAMP
-from geoanomaly.preview import Picture, draw_preview
-from geoanomaly.rasters import HEATMAP, MASK, NODATA, above, heatmap_profile, mask_profile
+from geoanomaly.results.legend import RAMP
+from geoanomaly.results.preview import Picture, draw_preview
+from geoanomaly.results.rasters import HEATMAP, MASK, NODATA, above, heatmap_profile, mask_profile
+from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly
 from tiling.cog import whole_file, write_cogs
 from tiling.grid import TileGrid

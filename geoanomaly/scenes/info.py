@@ -16,9 +16,9 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from geoanomaly.areas import crs_name
 from geoanomaly.errors import SceneError
-from geoanomaly.sensors import Sensor, flag_kind, guess_sensor, sensor_named, standard_names
+from geoanomaly.scenes.areas import crs_name
+from geoanomaly.scenes.sensors import Sensor, flag_kind, guess_sensor, sensor_named, standard_names
 from geoanomaly.types import Scene
 from tiling.source import RasterSource
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from geoanomaly.areas import covered, on_grid
-from geoanomaly.inputs import Inputs
+from geoanomaly.scenes.areas import covered, on_grid
+from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import AOI, Progress, Report
 from tiling.types import Tile, TileBatch
 

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from geoanomaly.legend import LEVELS, coloured
+from geoanomaly.results.legend import LEVELS, coloured
 
 Picture = NDArray[np.uint8]
 """RGBA, (y, x, 4)."""

@@ -21,9 +21,9 @@ from branca.element import CssLink, Element, Figure, JavascriptLink, MacroElemen
 from folium.template import Template
 from odc.geo.geobox import GeoBox
 
-from geoanomaly.legend import LEVELS
-from geoanomaly.map_page import BODY, zoomable
-from geoanomaly.map_parts import (
+from geoanomaly.results.legend import LEVELS
+from geoanomaly.results.map_page import BODY, zoomable
+from geoanomaly.results.map_parts import (
     STYLE,
     THRESHOLD_FILTER,
     BareMap,
@@ -33,7 +33,7 @@ from geoanomaly.map_parts import (
     add_outlines,
     legend_html,
 )
-from geoanomaly.pictures import (
+from geoanomaly.results.pictures import (
     Backdrop,
     encoded,
     heat_picture,
@@ -41,8 +41,8 @@ from geoanomaly.pictures import (
     picture_grid,
     scene_picture,
 )
-from geoanomaly.pictures import Picture as Pixels
-from geoanomaly.places import Box, map_box
+from geoanomaly.results.pictures import Picture as Pixels
+from geoanomaly.results.places import Box, map_box
 
 MAX_SIDE = 1600
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoanomaly.legend import UNIT
+from geoanomaly.results.legend import UNIT
 from tiling.cog import CogProfile
 
 HEATMAP, MASK = "heatmap.tif", "mask.tif"

@@ -29,10 +29,10 @@ from rasterio.transform import Affine
 from scipy.ndimage import binary_dilation
 from shapely.geometry.base import BaseGeometry
 
-from geoanomaly.areas import covered, on_grid, read_area
 from geoanomaly.errors import AreaError, SceneError
-from geoanomaly.scenes import SceneInfo, same_grid
-from geoanomaly.sensors import FLAG_BANDS, flag_kind, water_bands
+from geoanomaly.scenes.areas import covered, on_grid, read_area
+from geoanomaly.scenes.info import SceneInfo, same_grid
+from geoanomaly.scenes.sensors import FLAG_BANDS, flag_kind, water_bands
 from geoanomaly.types import Scene
 from tiling.source import RasterSource, open_lazy, read_padded
 

@@ -18,9 +18,9 @@ from shapely.errors import ShapelyError
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-from geoanomaly.area_checks import check_polygon, joined, repaired
 from geoanomaly.errors import AreaError, SceneError
 from geoanomaly.roots import names_a_file
+from geoanomaly.scenes.area_checks import check_polygon, joined, repaired
 from geoanomaly.types import AOI
 
 MAX_CRS = 10_000

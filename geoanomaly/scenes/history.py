@@ -8,7 +8,6 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from geoanomaly import sampling
 from geoanomaly.calibration import (
     AsScored,
     Calibration,
@@ -28,9 +27,10 @@ from geoanomaly.detectors.features import FeatureView, fit_features
 from geoanomaly.detectors.fused_change import FusedChange
 from geoanomaly.detectors.prediction import PredictionView
 from geoanomaly.detectors.views import View
-from geoanomaly.inputs import MIN_VALID_PIXELS, Inputs
-from geoanomaly.sampling import Sample
-from geoanomaly.timeline import acquired, alike, season_apart
+from geoanomaly.scenes import sampling
+from geoanomaly.scenes.inputs import MIN_VALID_PIXELS, Inputs
+from geoanomaly.scenes.sampling import Sample
+from geoanomaly.scenes.timeline import acquired, alike, season_apart
 from geoanomaly.types import Progress, Setting, silent
 from tiling.types import Tile, TileBatch
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from geoanomaly.areas import Clip
-from geoanomaly.inputs import Inputs
-from geoanomaly.legend import RAMP, RGBA, coloured
-from geoanomaly.sensors import display_bands
+from geoanomaly.results.legend import RAMP, RGBA, coloured
+from geoanomaly.scenes.areas import Clip
+from geoanomaly.scenes.inputs import Inputs
+from geoanomaly.scenes.sensors import display_bands
 
 MAX_SIDE = 768
 STRIP = 64

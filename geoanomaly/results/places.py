@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 from rasterio.warp import transform_bounds
 
-from geoanomaly.polygons import Polygons
+from geoanomaly.results.polygons import Polygons
 
 Box = list[list[float]]
 """[[south, west], [north, east]], as Leaflet wants it."""

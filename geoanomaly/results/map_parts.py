@@ -11,7 +11,7 @@ from branca.element import MacroElement
 from folium.map import Layer
 from folium.template import Template
 
-from geoanomaly.legend import RAMP, RGBA, UNIT
+from geoanomaly.results.legend import RAMP, RGBA, UNIT
 
 MAX_OUTLINES = 2000
 OUTLINE = {"color": "#00e5ff", "weight": 2, "fill": True, "fillOpacity": 0.0}

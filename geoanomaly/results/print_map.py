@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import shapely
@@ -14,13 +14,11 @@ from matplotlib.patches import Patch, Polygon, Rectangle
 from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
-from geoanomaly.legend import RAMP, shares
-from geoanomaly.pictures import heat_picture, picture_grid, scene_picture
-from geoanomaly.places import Places
-from geoanomaly.regions import outlines
-
-if TYPE_CHECKING:
-    from geoanomaly.exports import Source
+from geoanomaly.results.legend import RAMP, shares
+from geoanomaly.results.pictures import heat_picture, picture_grid, scene_picture
+from geoanomaly.results.places import Places
+from geoanomaly.results.regions import outlines
+from geoanomaly.results.source import Source
 
 LONG, SHORT, MARGIN, LEGEND = 11.69, 8.27, 0.45, 2.35
 DPI = 300

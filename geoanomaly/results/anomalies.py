@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from geoanomaly.groups import STRIP, Groups, find_groups, masks
-from geoanomaly.places import Places
-from geoanomaly.polygons import Pixels, Polygons, mapped, outlines
-from geoanomaly.polygons import trace as trace_labels
+from geoanomaly.results.groups import STRIP, Groups, find_groups, masks
+from geoanomaly.results.places import Places
+from geoanomaly.results.polygons import Pixels, Polygons, mapped, outlines
+from geoanomaly.results.polygons import trace as trace_labels
 from geoanomaly.types import Anomaly
 
 MIN_PIXELS = 4

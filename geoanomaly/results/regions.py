@@ -3,7 +3,7 @@
 Only the pixels that could belong to an anomaly are kept: at a surprise of 1 one normal
 pixel in ten. They are the nodes of a graph whose connected parts are the anomalies, so
 that moving the threshold never reads the heatmap again. At a run's own threshold the
-regions are the anomalies that it published (`geoanomaly.anomalies`), in the same order.
+regions are the anomalies that it published (`geoanomaly.results.anomalies`), in the same order.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from rasterio.windows import Window
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geoanomaly import polygons
-from geoanomaly.anomalies import MAX_ANOMALIES, MIN_PIXELS
-from geoanomaly.places import Places
-from geoanomaly.polygons import Pixels, Polygons
+from geoanomaly.results import polygons
+from geoanomaly.results.anomalies import MAX_ANOMALIES, MIN_PIXELS
+from geoanomaly.results.places import Places
+from geoanomaly.results.polygons import Pixels, Polygons
 
 FLOOR = 1.0
 """No threshold below: there one normal pixel in ten would be an alarm."""

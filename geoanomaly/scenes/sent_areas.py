@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from geoanomaly.area_checks import check_size
-from geoanomaly.area_files import AreaFile, is_geojson
-from geoanomaly.areas import area_from_geojson
 from geoanomaly.errors import AreaError
 from geoanomaly.sandbox.supervisor import Limits, Subject, sandbox
+from geoanomaly.scenes.area_checks import check_size
+from geoanomaly.scenes.area_files import AreaFile, is_geojson
+from geoanomaly.scenes.areas import area_from_geojson
 from geoanomaly.settings import Settings
 from geoanomaly.types import AOI, area_from_json
 

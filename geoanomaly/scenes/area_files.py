@@ -19,9 +19,9 @@ from xml.etree import ElementTree
 from shapely import force_2d, get_num_coordinates
 from shapely.geometry.base import BaseGeometry
 
-from geoanomaly.area_checks import MAX_VERTICES, check_size, joined, repaired, too_many
-from geoanomaly.areas import area_from_geojson, check_area
 from geoanomaly.errors import AreaError
+from geoanomaly.scenes.area_checks import MAX_VERTICES, check_size, joined, repaired, too_many
+from geoanomaly.scenes.areas import area_from_geojson, check_area
 from geoanomaly.types import AOI
 
 WGS84 = "EPSG:4326"

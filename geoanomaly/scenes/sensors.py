@@ -136,7 +136,7 @@ def standard_names(names: Sequence[str | None]) -> tuple[str | None, ...]:
 
 
 FLAG_BANDS = ("SCL", "QA_PIXEL")
-"""Bands that say what a pixel shows (Sentinel-2, Landsat); `geoanomaly.masks` reads them."""
+"""Bands that say what a pixel shows (Sentinel-2, Landsat); `geoanomaly.scenes.masks` reads them."""
 
 
 def flag_kind(name: str | None) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoanomaly.sensors import band_of
+from geoanomaly.scenes.sensors import band_of
 
 
 @dataclass(frozen=True)

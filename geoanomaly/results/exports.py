@@ -11,9 +11,9 @@ import re
 import shutil
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,10 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from geoanomaly.errors import ParameterError
-from geoanomaly.jobs import Judgement
-from geoanomaly.pictures import Backdrop
-from geoanomaly.places import Places
-from geoanomaly.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
-from geoanomaly.regions import Hot, Region, centre, outlines
+from geoanomaly.results.places import Places
+from geoanomaly.results.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
+from geoanomaly.results.regions import centre, outlines
+from geoanomaly.results.source import Source
 from geoanomaly.types import Progress, Report, silent
 from tiling.cog import write_cog
 from tiling.grid import TileGrid
@@ -54,30 +53,6 @@ NAMES = (*RASTERS, *VECTORS, PICTURE, MAP, EVERYTHING)
 
 _CODE = re.compile(r"(EPSG|ESRI|OGC):\w{2,12}", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is exported.
-
-    threshold: in surprise; crs: of what is written, None = the heatmap's own.
-    ready: files of `NAMES` that the run published just so. companions: files that go into
-        the archive as they are.
-    basis, doubts: our own words on what the values rest on. dates: of the scenes.
-    """
-
-    heatmap: Path
-    hot: Hot
-    regions: Sequence[Region]
-    judgements: Mapping[str, Judgement]
-    backdrops: Sequence[Backdrop]
-    threshold: float
-    crs: str | None = None
-    ready: Mapping[str, Path] = field(default_factory=dict)
-    companions: Sequence[Path] = ()
-    basis: str = ""
-    doubts: Sequence[str] = ()
-    dates: Sequence[str] = ()
 
 
 def known_crs(text: str | None) -> str | None:
@@ -111,7 +86,7 @@ def write(source: Source, name: str, folder: Path, report: Report = silent) -> P
     elif name in VECTORS:
         _write_vector(anomaly_frame(source), target)
     elif name == PICTURE:
-        from geoanomaly.print_map import print_map  # matplotlib takes half a second
+        from geoanomaly.results.print_map import print_map  # matplotlib takes half a second
 
         print_map(source, target)
     elif name == MAP:
@@ -244,7 +219,7 @@ def _write_csv(frame: geopandas.GeoDataFrame, target: Path) -> None:
 
 
 def _write_map(source: Source, target: Path) -> None:
-    from geoanomaly.portable import portable_map
+    from geoanomaly.results.portable import portable_map
 
     plain = anomaly_frame(source).drop(columns=["verdict", "note", "judged"])
     lonlat = plain if plain.crs is None else plain.to_crs("EPSG:4326")
