@@ -30,7 +30,8 @@ REMEDY = "Simplify it, or send less of it."
 def sent_area(data: Any, crs: str, settings: Settings, *, field: str, repair: bool = False) -> AOI:
     """The area of a GeoJSON value, or AreaError."""
     size = check_size(data, field=field)
-    if size <= SIMPLE and not repair and data.get("type") in ("Polygon", "MultiPolygon"):
+    kind = data.get("type") if isinstance(data, dict) else None
+    if kind is None or (size <= SIMPLE and not repair and kind in ("Polygon", "MultiPolygon")):
         return area_from_geojson(data, crs, field=field)
     arguments = {"data": data, "crs": crs, "field": field, "repair": repair}
     subject = Subject("The area", field, AreaError, REMEDY)

@@ -304,7 +304,7 @@ def test_two_web_processes_agree(backend: Backend, done: Job) -> None:
     other = create_app(backend.settings, check=module.fake_check)
     store: JobStore = other.state.service.store
     try:
-        client = TestClient(other, base_url="http://localhost")
+        client = TestClient(other, base_url="http://localhost", client=("127.0.0.1", 50_000))
         for path in (f"/jobs/{done.id}/thumbnail.png", f"/jobs/{done.id}/log", "/models"):
             assert client.get(path).content == backend.http.get(path).content
     finally:
