@@ -19,7 +19,7 @@ from benchmarks import ablations
 from benchmarks.sets import LabelledSet
 from geoanomaly.errors import GeoanomalyError
 from geoanomaly.evaluation.evaluate import evaluate_files
-from geoanomaly.intake import check
+from geoanomaly.intake.check import check
 from geoanomaly.results.rasters import HEATMAP
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, silent

@@ -9,10 +9,10 @@ from geoanomaly.calibration import AsScored, Calibration, calibrate, sample_scor
 from geoanomaly.detectors import chosen_detector
 from geoanomaly.detectors.base import FitOptions
 from geoanomaly.errors import SceneError
-from geoanomaly.intake import check_model_fits
+from geoanomaly.history import calibrated
+from geoanomaly.intake.check import check_model_fits
 from geoanomaly.models import CARD, WEIGHTS, Model, load_model, make_model, save_model
 from geoanomaly.scenes import sampling
-from geoanomaly.scenes.history import calibrated
 from geoanomaly.scenes.inputs import MIN_VALID_PIXELS, Inputs, open_normal
 from geoanomaly.scenes.sampling import Sample
 from geoanomaly.settings import Settings

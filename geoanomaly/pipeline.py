@@ -9,14 +9,14 @@ from pathlib import Path
 
 from geoanomaly import compute
 from geoanomaly.fitting import model_for, train
+from geoanomaly.history import stacked
+from geoanomaly.pairs.comparability import Comparability, compared
 from geoanomaly.results import outputs
 from geoanomaly.results.anomalies import trace
 from geoanomaly.results.outputs import OUTPUTS
 from geoanomaly.results.preview import scene_picture
 from geoanomaly.results.rasters import HEATMAP, MASK
 from geoanomaly.run_report import Clock, Found, Run, describe
-from geoanomaly.scenes.comparability import Comparability, compared
-from geoanomaly.scenes.history import stacked
 from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.scenes.timeline import HISTORY
 from geoanomaly.scoring import ScoreTile, score_tiles, store_of

@@ -15,11 +15,11 @@ from typing import Any
 
 from geoanomaly import __version__
 from geoanomaly.models import Model
+from geoanomaly.pairs.comparability import Comparability
 from geoanomaly.results.anomalies import MIN_PIXELS
 from geoanomaly.results.legend import caution
 from geoanomaly.results.outputs import Tally, Threshold
 from geoanomaly.results.places import pixels_per_km2
-from geoanomaly.scenes.comparability import Comparability
 from geoanomaly.scenes.info import SceneInfo
 from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly, JobSpec

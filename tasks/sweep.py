@@ -7,8 +7,8 @@ import math
 import os
 import threading
 
-from geoanomaly import workrooms
 from geoanomaly.errors import GeoanomalyError
+from geoanomaly.intake import workrooms
 from geoanomaly.jobs import JobStore
 from geoanomaly.settings import Settings
 from tasks import leftovers

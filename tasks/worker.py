@@ -27,8 +27,8 @@ from tasks.sweep import Sweeper
 
 def project_pipeline() -> Pipeline:
     """Imported in the process that runs the job: torch must not be loaded before the fork."""
+    from geoanomaly.intake.taken import taking_in
     from geoanomaly.pipeline import run
-    from geoanomaly.taken import taking_in
 
     return taking_in(run)
 

@@ -11,12 +11,12 @@ from typing import Any
 from shapely.geometry import mapping
 
 from geoanomaly.errors import ParameterError, SceneError, UnknownSceneError
+from geoanomaly.intake.sent_areas import sent_area
+from geoanomaly.intake.taken import local_mask, local_scene, remote_scene
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.scenes.inputs import FIELDS, MASK_FIELDS
 from geoanomaly.scenes.sensors import sensor_named
-from geoanomaly.scenes.sent_areas import sent_area
 from geoanomaly.settings import Settings
-from geoanomaly.taken import local_mask, local_scene, remote_scene
 from geoanomaly.types import AOI, JobSpec, Process, Scene
 from web.descriptions import input_names
 

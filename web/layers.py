@@ -14,7 +14,8 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
 from geoanomaly.errors import GeoanomalyError, InputError
-from geoanomaly.roots import is_inside
+from geoanomaly.intake.roots import is_inside
+from geoanomaly.results.rasters import HEATMAP, MASK
 from geoanomaly.scenes.info import inspect
 from geoanomaly.scenes.sensors import display_bands
 from geoanomaly.types import Job, Process, Scene
@@ -36,9 +37,9 @@ class Layer(StrEnum):
 
 
 FILES: Mapping[Layer, str] = {
-    Layer.HEATMAP: "heatmap.tif",
-    Layer.SURPRISE: "heatmap.tif",
-    Layer.MASK: "mask.tif",
+    Layer.HEATMAP: HEATMAP,
+    Layer.SURPRISE: HEATMAP,
+    Layer.MASK: MASK,
 }
 
 Stretch = tuple[tuple[float, float], ...]

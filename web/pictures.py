@@ -29,7 +29,7 @@ SIDE = 176
 
 DEEPEST = 30
 SPECK = 4
-"""Zoom levels above the one at which a scene fills a tile."""
+"""Zoom levels above the one at which a raster fills a tile."""
 
 NO_PICTURE = np.full((3, 1, 1), 128, np.uint8)
 YEAR = "private, max-age=31536000, immutable"

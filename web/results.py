@@ -15,7 +15,7 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 from geoanomaly.errors import GeoanomalyError, NotFoundError, ParameterError
-from geoanomaly.results.legend import LEVELS, RAMP, UNIT
+from geoanomaly.results.legend import LEVELS, RAMP, UNIT, surprise_at
 from geoanomaly.results.places import Places, map_box, pixels_per_km2
 from geoanomaly.results.reasons import Reading, Usual, read_place, readable, to_json, usual
 from geoanomaly.results.regions import Hot, Region, hot_pixels, regions
@@ -59,7 +59,7 @@ class Result:
     @property
     def threshold(self) -> float:
         """The run's own, in surprise."""
-        return float(-np.log10(self.job.spec.false_alarm_rate))
+        return surprise_at(self.job.spec.false_alarm_rate)
 
     def regions(self, threshold: float) -> list[Region]:
         """Regions at a threshold, which is moved up to the lowest that the heatmap allows."""

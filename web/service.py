@@ -77,7 +77,7 @@ class Service:
 
 def check_spec(spec: JobSpec, settings: Settings) -> Price:
     # Imported when first needed: it opens rasters, and the pages do not.
-    from geoanomaly.taken import check
+    from geoanomaly.intake.taken import check
 
     return check(spec, settings)
 

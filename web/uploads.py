@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
 from starlette.types import Message
 
+from geoanomaly.errors import InputError
 from web.problems import TooLargeError
 
 OVERHEAD = 64 * 1024
@@ -30,6 +32,14 @@ def limited(request: Request, limit: int) -> Request:
     # Said beforehand by most clients; a chunked body is counted on the way.
     _check_length(int(request.headers.get("content-length", 0)), limit)
     return Request(request.scope, receive)
+
+
+def sent_file(form: FormData, error: type[InputError], what: str) -> tuple[IO[bytes], str]:
+    """The field `file` and the name that its sender gives it; `error` where there is none."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.filename:
+        raise error(f"Send the {what} as a multipart field 'file'.", field="file")
+    return file.file, PurePath(file.filename.replace("\\", "/")).name
 
 
 def save(source: IO[bytes], path: Path) -> Path:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run_here(spec: JobSpec, out: Path) -> dict[str, Any]:
     """Check, price, run, with progress; a run that was stopped goes on from its finished tiles."""
     from geoanomaly.budget import set_limits
-    from geoanomaly.intake import check
+    from geoanomaly.intake.check import check
     from geoanomaly.settings import Settings
 
     settings = Settings()

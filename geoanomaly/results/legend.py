@@ -54,6 +54,11 @@ def colormap() -> list[tuple[tuple[float, float], RGBA]]:
     return [((step.low, step.high), step.colour) for step in RAMP]
 
 
+def surprise_at(false_alarm_rate: float) -> float:
+    """The surprise that this share of normal pixels reaches."""
+    return float(-np.log10(false_alarm_rate))
+
+
 def coloured(surprise: NDArray[Any]) -> NDArray[np.uint8]:
     """Its colours on the ramp, (..., 4); transparent where it is ordinary or NaN."""
     colours = np.array([step.colour for step in RAMP], dtype=np.uint8)

@@ -15,7 +15,7 @@ import pystac
 from numpy.typing import NDArray
 from rio_stac import create_stac_item
 
-from geoanomaly.results.legend import RAMP
+from geoanomaly.results.legend import RAMP, surprise_at
 from geoanomaly.results.preview import Picture, draw_preview
 from geoanomaly.results.rasters import HEATMAP, MASK, NODATA, above, heatmap_profile, mask_profile
 from geoanomaly.scenes.inputs import Inputs
@@ -41,7 +41,7 @@ class Threshold:
 
     @property
     def surprise(self) -> float:
-        return float(-np.log10(self.false_alarm_rate))
+        return surprise_at(self.false_alarm_rate)
 
     def tags(self) -> dict[str, str]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
 from geoanomaly.errors import AreaError, SceneError
-from geoanomaly.roots import names_a_file
 from geoanomaly.scenes.area_checks import check_polygon, joined, repaired
 from geoanomaly.types import AOI
+
+_NAMED = re.compile(r"grids=(?!@null\b)|init=\W*/|file=|PARAMETERFILE", re.IGNORECASE)
 
 MAX_CRS = 10_000
 """Characters; the longest definitions in use have half as many."""
@@ -163,6 +165,11 @@ def check_crs(text: str, field: str) -> CRS:
         raise AreaError(
             f"{text[:100]!r} is not a CRS. Use for instance EPSG:4326.", field=field
         ) from None
+
+
+def names_a_file(crs: str) -> bool:
+    """Would PROJ open a file that the text of a CRS names? @null is no file (EPSG:3857 has it)."""
+    return _NAMED.search(crs) is not None
 
 
 def clip_grid(geobox: GeoBox, area: AOI | None, *, scene_field: str = "after") -> Clip:

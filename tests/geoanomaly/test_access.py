@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,29 +27,13 @@ from geoanomaly.jobs import JobStore, SceneRecord, Verdict
 from geoanomaly.jobs.quotas import Quota
 from geoanomaly.jobs.tables import api_keys, sessions
 from geoanomaly.types import JobSpec, Price, Process, Scene
-from tests.services import postgres  # noqa: F401
+from tests.clock import Clock
 
 SPEC = JobSpec(Process.DETECT_ANOMALY, (Scene("after.tif"),))
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
-def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[JobStore]:
-    url = f"sqlite:///{tmp_path / 'jobs.db'}"
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgres")())
+def store(url: str, clock: Clock) -> Iterator[JobStore]:
     found = JobStore(url, clock)
     yield found
     found.close()

@@ -17,8 +17,7 @@ from sklearn.metrics import average_precision_score
 
 from geoanomaly.cli import main
 from geoanomaly.errors import IncomparableError, JobCancelledError
-from geoanomaly.pipeline import run
-from geoanomaly.scenes.comparability import (
+from geoanomaly.pairs.comparability import (
     MAX_WINDOWS,
     WINDOW,
     Comparability,
@@ -28,8 +27,9 @@ from geoanomaly.scenes.comparability import (
     judge,
     measure,
 )
+from geoanomaly.pairs.registration import Misregistration
+from geoanomaly.pipeline import run
 from geoanomaly.scenes.inputs import Inputs, open_inputs
-from geoanomaly.scenes.registration import Misregistration
 from geoanomaly.settings import Settings
 from geoanomaly.synthetic import generate
 from geoanomaly.types import AOI, JobSpec, Process, Progress, Scene, silent
@@ -276,7 +276,7 @@ def test_a_restarted_job_uses_the_shift_that_was_measured(
     kept = tmp_path / "twice" / "scratch" / "comparability.json"
     before_restart = kept.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geoanomaly.scenes.comparability.measure", None)  # it is not measured again
+        patch.setattr("geoanomaly.pairs.comparability.measure", None)  # it is not measured again
         work(spec, tmp_path / "twice", settings)
     assert kept.read_bytes() == before_restart
     first, second = (

@@ -25,9 +25,9 @@ from geoanomaly.calibration import (
     restore,
 )
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.intake import check
+from geoanomaly.history import stacked
+from geoanomaly.intake.check import check
 from geoanomaly.pipeline import run
-from geoanomaly.scenes.history import stacked
 from geoanomaly.scenes.inputs import open_inputs
 from geoanomaly.scenes.timeline import acquired, alike
 from geoanomaly.settings import Settings

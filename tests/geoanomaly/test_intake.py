@@ -24,7 +24,7 @@ from geoanomaly.errors import (
     SceneError,
     UnknownModelError,
 )
-from geoanomaly.intake import check
+from geoanomaly.intake.check import check
 from geoanomaly.models import make_model, save_model
 from geoanomaly.scenes.inputs import MIN_VALID_PIXELS, Inputs, open_normal
 from geoanomaly.scenes.sampling import draw
@@ -347,5 +347,5 @@ def test_a_price_of_training(folder: Path, settings: Settings) -> None:
 
 def test_checking_needs_no_torch() -> None:
     """The web process checks requests, and must stay small."""
-    code = "import sys, geoanomaly.intake; sys.exit('torch' in sys.modules)"
+    code = "import sys, geoanomaly.intake.check; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

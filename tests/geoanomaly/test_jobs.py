@@ -20,29 +20,10 @@ from geoanomaly.errors import LeaseLostError, ServiceError, UnknownJobError, Unk
 from geoanomaly.jobs import JobStore, Lease, SceneRecord, Verdict
 from geoanomaly.jobs.states import LEGAL, check_move
 from geoanomaly.types import AOI, JobSpec, JobStatus, Price, Process, Progress, Scene
-from tests.services import ROOT, postgres  # noqa: F401
+from tests.clock import Clock
+from tests.services import ROOT
 
 SPEC = JobSpec(Process.DETECT_ANOMALY, (Scene("after.tif"),))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'jobs.db'}"
-    return str(request.getfixturevalue("postgres")())
 
 
 @pytest.fixture

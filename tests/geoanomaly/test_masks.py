@@ -18,7 +18,7 @@ from rasterio.transform import Affine
 from shapely.geometry import box
 
 from geoanomaly.errors import ParameterError, SceneError
-from geoanomaly.intake import check
+from geoanomaly.intake.check import check
 from geoanomaly.pipeline import run
 from geoanomaly.scenes.inputs import Inputs, open_inputs, open_normal
 from geoanomaly.scenes.masks import GROWTH, decode

@@ -11,7 +11,7 @@ import rasterio
 from shapely.geometry import box
 
 from geoanomaly.errors import ParameterError, SceneError, UnknownModelError
-from geoanomaly.intake import check
+from geoanomaly.intake.check import check
 from geoanomaly.models import list_cards, load_model, read_card
 from geoanomaly.pipeline import run
 from geoanomaly.settings import Settings

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import fourier_shift, gaussian_filter
 
-from geoanomaly.scenes import registration
-from geoanomaly.scenes.registration import MIN_SHIFT, Misregistration, move, register
-from geoanomaly.scenes.structure import REACH, local_structure, overlay
+from geoanomaly.pairs import registration
+from geoanomaly.pairs.registration import MIN_SHIFT, Misregistration, move, register
+from geoanomaly.pairs.structure import REACH, local_structure, overlay
 from tests.rasters import texture
 
 Array = NDArray[np.float32]

@@ -14,10 +14,10 @@ import pytest
 import rasterio
 from shapely.geometry import box
 
-from geoanomaly import taken
 from geoanomaly.errors import JobCancelledError, SceneError
+from geoanomaly.intake import taken
+from geoanomaly.intake.taken import check, local_mask, local_scene, take_in_all, taking_in
 from geoanomaly.settings import Settings
-from geoanomaly.taken import check, local_mask, local_scene, take_in_all, taking_in
 from geoanomaly.types import JobSpec, Process, Progress, RunResult, silent
 from tests.rasters import change_pair
 

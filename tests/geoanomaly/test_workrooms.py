@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from geoanomaly.workrooms import clear, workroom
+from geoanomaly.intake.workrooms import clear, workroom
 from tests.services import ROOT
 
 WORK = """
 import sys
 from pathlib import Path
-from geoanomaly.workrooms import workroom
+from geoanomaly.intake.workrooms import workroom
 with workroom(Path(sys.argv[1])) as room:
     (room / "half.tif").write_text("half")
     print(room, flush=True)

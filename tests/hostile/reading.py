@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from geoanomaly.cleaning import Raw, examine, rewrite
+from geoanomaly.intake.cleaning import Raw, examine, rewrite
 
 
 def swallow(arguments: dict[str, Any], tell: Callable[[float], None]) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoanomaly import ingest as module
 from geoanomaly.errors import SceneError
-from geoanomaly.ingest import ingest
+from geoanomaly.intake import ingest as module
+from geoanomaly.intake.ingest import ingest
 from geoanomaly.sandbox import guards
 from geoanomaly.settings import Settings
 from tests.hostile.corpus import cases, disclosures, tiff

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from geoanomaly import fetch as module
 from geoanomaly.errors import SceneError
-from geoanomaly.fetch import fetch, is_public
+from geoanomaly.intake import fetch as module
+from geoanomaly.intake.fetch import fetch, is_public
+from geoanomaly.intake.taken import remote_scene, take_in_all
 from geoanomaly.settings import Settings
-from geoanomaly.taken import remote_scene, take_in_all
 from geoanomaly.types import JobSpec, Process, Scene, silent
 from tests.hostile.addresses import LOOPBACK, spellings
 from tests.hostile.servers import LISTED, Listener, Site, body, https_site, listening, redirect

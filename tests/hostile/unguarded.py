@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from geoanomaly.sandbox import tasks
+from geoanomaly.intake import sandboxed as tasks
 from geoanomaly.sandbox.supervisor import Answer
 from geoanomaly.settings import Settings
 

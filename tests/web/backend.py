@@ -18,10 +18,10 @@ import rasterio
 import uvicorn
 from rasterio.transform import from_origin
 
+from geoanomaly.intake.roots import is_inside
+from geoanomaly.intake.taken import copy_of
 from geoanomaly.jobs import JobStore
-from geoanomaly.roots import is_inside
 from geoanomaly.settings import Settings
-from geoanomaly.taken import copy_of
 from geoanomaly.types import Job, JobSpec, Price, Process, Progress, Scene
 from web.app import create_app
 

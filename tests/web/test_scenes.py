@@ -12,10 +12,10 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rio_cogeo.cogeo import cog_validate
 
-from geoanomaly import cleaning
-from geoanomaly import ingest as module
 from geoanomaly.errors import SceneError
-from geoanomaly.ingest import ingest
+from geoanomaly.intake import cleaning
+from geoanomaly.intake import ingest as module
+from geoanomaly.intake.ingest import ingest
 from geoanomaly.settings import Settings
 from tests.hostile.unguarded import Unguarded
 from tests.web.backend import CRS, Backend, ground, write_raster

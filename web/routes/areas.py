@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from shapely.geometry import mapping
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 
 from geoanomaly.errors import AreaError
+from geoanomaly.intake.sent_areas import sent_area_file
 from geoanomaly.scenes.area_files import MAX_BYTES, AreaFile
-from geoanomaly.scenes.sent_areas import sent_area_file
 from web.service import Parts, Service
-from web.uploads import file_form, limited, save
+from web.uploads import file_form, limited, save, sent_file
 
 router = APIRouter()
 
@@ -28,12 +28,9 @@ async def areas(request: Request, parts: Parts) -> dict[str, Any]:
 
 
 def _read(parts: Service, form: FormData) -> dict[str, Any]:
-    file = form.get("file")
-    if not isinstance(file, UploadFile) or not file.filename:
-        raise AreaError("Send the area as a multipart field 'file'.", field="file")
-    name = PurePath(file.filename.replace("\\", "/")).name
+    file, name = sent_file(form, AreaError, "area")
     with tempfile.TemporaryDirectory(prefix="geoanomaly-area-") as folder:
-        sent = save(file.file, Path(folder) / "sent")
+        sent = save(file, Path(folder) / "sent")
         found = sent_area_file(sent, name, parts.settings, repair=form.get("repair") == "true")
     return _document(found, name)
 

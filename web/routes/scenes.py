@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 
 from geoanomaly.errors import ParameterError, QuotaError, SceneError
+from geoanomaly.intake.workrooms import workroom
 from geoanomaly.jobs import SceneRecord
-from geoanomaly.workrooms import workroom
 from web.documents import scene_document
 from web.inputs import known_sensor
 from web.links import address, link
 from web.pictures import picture, scene_thumbnail, scene_tile
 from web.routes.jobs import Limit, Offset
 from web.service import Parts, Service
-from web.uploads import file_form, limited, save
+from web.uploads import file_form, limited, save, sent_file
 
 router = APIRouter()
 
@@ -78,16 +78,13 @@ def tile(request: Request, parts: Parts, scene_id: str, z: int, x: int, y: int) 
 
 def _take_in(parts: Service, form: FormData) -> SceneRecord:
     # Imported here because it reads rasters, and the other pages do not.
-    from geoanomaly.ingest import ingest
+    from geoanomaly.intake.ingest import ingest
 
-    file = form.get("file")
-    if not isinstance(file, UploadFile) or not file.filename:
-        raise SceneError("Send the scene as a multipart field 'file'.", field="file")
+    file, title = sent_file(form, SceneError, "scene")
     sensor, day = known_sensor(_text(form, "sensor")), _date(_text(form, "date"))
     parts.settings.scenes_dir.mkdir(parents=True, exist_ok=True)
     with workroom(parts.settings.scenes_dir.resolve()) as folder:
-        path = save(file.file, folder / "upload.tif")
-        title = PurePath(file.filename.replace("\\", "/")).name
+        path = save(file, folder / "upload.tif")
         record = ingest(path, parts.settings, title=title, sensor=sensor, date=day)
     return _keep(parts, record)
 

@@ -46,6 +46,7 @@ from web.layers import (
     percentiles,
     styles,
 )
+from web.pictures import DEEPEST, SPECK
 from web.routes.jobs import finished
 from web.service import Parts
 
@@ -55,9 +56,6 @@ _RESULTS = (Layer.HEATMAP, Layer.SURPRISE, Layer.MASK)
 _LOOKS = {Layer.SURPRISE: ((0.0, 255 / LEVELS),)}
 PREFIX = "/jobs/{job_id}/tiles/{layer}"
 MAX_SIDE = 2048
-MAX_ZOOM = 30
-SPECK = 4
-"""Zoom levels above the one at which a raster fills a tile."""
 KEEP = "private, max-age=600, must-revalidate"
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 MASK_COLOURS = {0: (0, 0, 0, 0), 1: (222, 45, 138, 190), 255: (0, 0, 0, 0)}
@@ -136,7 +134,7 @@ def _check_sides(query: Mapping[str, str]) -> None:
     """titiler has no upper limit: one request could ask for a picture of any size, or for the
     tiles of a thousand zoom levels."""
     sides = ("tilesize", "width", "height", "max_size", "buffer", "padding")
-    limits = dict.fromkeys(sides, MAX_SIDE) | {"minzoom": MAX_ZOOM, "maxzoom": MAX_ZOOM}
+    limits = dict.fromkeys(sides, MAX_SIDE) | {"minzoom": DEEPEST, "maxzoom": DEEPEST}
     for name, limit in limits.items():
         value = query.get(name, "")
         if value.removeprefix("-").isdecimal() and not 0 <= int(value) <= limit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,14 +39,6 @@ def allowed_path(href: str, roots: Sequence[Path], *, field: str) -> Path:
     if not there:
         raise SceneError(f"There is no file {shown} on the server.", field=field)
     return path
-
-
-_NAMED = re.compile(r"grids=(?!@null\b)|init=\W*/|file=|PARAMETERFILE", re.IGNORECASE)
-
-
-def names_a_file(crs: str) -> bool:
-    """Would PROJ open a file that the text of a CRS names? @null is no file (EPSG:3857 has it)."""
-    return _NAMED.search(crs) is not None
 
 
 def is_inside(path: Path, roots: Sequence[Path]) -> bool:

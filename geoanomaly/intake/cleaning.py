@@ -24,7 +24,7 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.windows import Window
 
 from geoanomaly.errors import SceneError
-from geoanomaly.roots import names_a_file
+from geoanomaly.scenes.areas import names_a_file
 
 MAX_BLOCK_BYTES = 64 * 2**20
 """A 33 KB TIFF with one giant block takes a gigabyte to read one pixel."""

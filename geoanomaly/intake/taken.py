@@ -21,17 +21,17 @@ from urllib.parse import unquote, urlsplit
 from shapely.geometry import mapping
 
 from geoanomaly.errors import SceneError, ServiceError
-from geoanomaly.fetch import asset_href, fetch, version_of
-from geoanomaly.ingest import described, take_in
-from geoanomaly.prices import price
-from geoanomaly.roots import allowed_path
+from geoanomaly.intake.fetch import asset_href, fetch, version_of
+from geoanomaly.intake.ingest import described, take_in
+from geoanomaly.intake.prices import price
+from geoanomaly.intake.roots import allowed_path
+from geoanomaly.intake.sent_areas import sent_area_file
+from geoanomaly.intake.workrooms import workroom
 from geoanomaly.sandbox.supervisor import Limits, Subject, sandbox
 from geoanomaly.scenes.area_files import looks_like_vectors
 from geoanomaly.scenes.inputs import FIELDS, MASK_FIELDS
-from geoanomaly.scenes.sent_areas import sent_area_file
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Price, Process, Progress, Report, RunResult, Scene
-from geoanomaly.workrooms import workroom
 from tiling.cog import publish
 
 POLYGONS = ".geojson"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from geoanomaly.intake import MAX_SEED, check
+from geoanomaly.intake.check import MAX_SEED, check
 from geoanomaly.models import CARD
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobSpec, Price, Scene

@@ -9,8 +9,8 @@ import geopandas  # noqa: F401 - what area_file imports late
 import rasterio
 from rasterio.io import MemoryFile
 
-from geoanomaly.cleaning import Raw, examine, rewrite
-from geoanomaly.intake import check as check_spec
+from geoanomaly.intake.check import check as check_spec
+from geoanomaly.intake.cleaning import Raw, examine, rewrite
 from geoanomaly.sandbox.template import Tell
 from geoanomaly.scenes.area_files import Sent, read_sent_area
 from geoanomaly.scenes.areas import area_from_geojson

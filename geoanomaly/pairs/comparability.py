@@ -2,8 +2,8 @@
 
 Asked are the share of pixels that both dates have, how much of their structure the
 dates have in common, against what chance gives at other places
-(`geoanomaly.scenes.structure`), and by how much one lies off the other
-(`geoanomaly.scenes.registration`). Costs a few seconds whatever the size of the scenes.
+(`geoanomaly.pairs.structure`), and by how much one lies off the other
+(`geoanomaly.pairs.registration`). Costs a few seconds whatever the size of the scenes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from geoanomaly.errors import IncomparableError
 from geoanomaly.normalise import fit_normaliser
+from geoanomaly.pairs.registration import MIN_CONSENSUS, Misregistration, register
+from geoanomaly.pairs.structure import REACH, Array, Shift, overlay
 from geoanomaly.scenes.inputs import Inputs
-from geoanomaly.scenes.registration import MIN_CONSENSUS, Misregistration, register
 from geoanomaly.scenes.sampling import Sample
-from geoanomaly.scenes.structure import REACH, Array, Shift, overlay
 from tiling.types import Tile, TileBatch
 
 WINDOW = 128

@@ -1,6 +1,6 @@
 """A raster that somebody sent becomes a scene: written anew in the sandbox, then recorded.
 
-Later stages open only the file that the sandbox wrote (`geoanomaly.cleaning`).
+Later stages open only the file that the sandbox wrote (`geoanomaly.intake.cleaning`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 import rasterio
 from rasterio.warp import transform_geom
 
+from geoanomaly.intake.workrooms import workroom
 from geoanomaly.jobs import SceneRecord
 from geoanomaly.sandbox.supervisor import Limits, Share, Subject, sandbox
 from geoanomaly.settings import Settings
-from geoanomaly.workrooms import workroom
 from tiling.cog import publish
 
 LOOK_SECONDS, LOOK_CPU = 10.0, 2

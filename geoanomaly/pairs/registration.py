@@ -5,7 +5,7 @@ speckle move it. It is believed where most windows agree on it and where the lin
 no-change relation, held out, leaves clearly less unexplained with it than without,
 than with the opposite shift, and than with the smoothing of its interpolation alone.
 
-Windows and displacements are as in `geoanomaly.scenes.structure`.
+Windows and displacements are as in `geoanomaly.pairs.structure`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift as interpolate
 
 from geoanomaly.backbone import Matrix, Relation, fit_backbone
-from geoanomaly.scenes.structure import Agreement, Array, Overlay, Shift, Valid, components
+from geoanomaly.pairs.structure import Agreement, Array, Overlay, Shift, Valid, components
 
 MIN_SHIFT = 0.5
 """Pixels. Below, interpolation costs as much as it mends."""

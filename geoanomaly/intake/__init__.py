@@ -1,0 +1,1 @@
+"""What requests bring: checked, priced, and taken in through the sandbox."""
