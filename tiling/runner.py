@@ -61,7 +61,11 @@ def _attempt(function: TileFunction, tile: Tile) -> None:
 def _run_on_threads(
     function: TileFunction, tiles: Sequence[Tile], threads: int, on_done: Callable[[], None]
 ) -> None:
-    tasks = [delayed(function, pure=False)(tile) for tile in tiles]
+    # Dask takes tasks in the order of their names: neighbours share blocks of the source.
+    tasks = [
+        delayed(function)(tile, dask_key_name=f"tile-{number:07d}")
+        for number, tile in enumerate(tiles)
+    ]
     # posttask is called in this thread, after each task: the place to report and to stop.
     with Callback(posttask=lambda *_: on_done()):
         compute(*tasks, scheduler="threads", num_workers=threads, optimize_graph=False)

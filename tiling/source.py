@@ -1,7 +1,7 @@
 """Rasters as lazy xarray arrays on a grid: pixels are read window by window, when asked for.
 
-A `RasterSource` is a recipe and travels between processes. Handles stay in the thread
-that opened them, because GDAL's are neither thread-safe nor picklable.
+A `RasterSource` is a recipe and travels between processes. Handles stay in the process that
+opened them and serve one thread at a time, because GDAL's are neither thread-safe nor picklable.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class RasterSource:
     moved: tuple[float, float] = (0.0, 0.0)
     resampling: Resampling = Resampling.bilinear
 
+    @property
+    def warped(self) -> bool:
+        return self.grid is not None or self.moved != (0.0, 0.0)
+
     def geobox(self) -> GeoBox:
         if self.grid is not None:
             return self.grid
@@ -76,7 +80,7 @@ class RasterSource:
     def open(self) -> Any:
         """The raster on its grid, as rasterio gives it; the caller closes it."""
         raster = rasterio.open(self.href)
-        if self.grid is None and self.moved == (0.0, 0.0):
+        if not self.warped:
             return raster
         grid = self.grid or GeoBox(raster.shape, raster.transform, raster.crs)
         crs, (down, right) = grid.crs or _PIXELS, self.moved
@@ -136,30 +140,56 @@ def _invalid(
 
 
 MAX_HANDLES = 8
-"""Rasters that a thread keeps open: reading window by window it needs their blocks again."""
+"""Rasters that stay open: who reads window by window needs their blocks again."""
 
-_thread = threading.local()
+
+class _Rasters:
+    """Open rasters, until others crowd them out."""
+
+    def __init__(self) -> None:
+        self._opened: OrderedDict[Any, Any] = OrderedDict()
+
+    @contextmanager
+    def use(self, source: RasterSource) -> Iterator[Any]:
+        """A file that was replaced is opened anew, and so is one whose last use failed."""
+        opened = self._opened
+        # Of all its bands: some may be asked for alone.
+        key = (replace(source, bands=()), os.getpid(), _stamp(source.href))
+        if key not in opened:
+            opened[key] = source.open()
+            if len(opened) > MAX_HANDLES:
+                opened.popitem(last=False)[1].close()
+        opened.move_to_end(key)
+        try:
+            yield opened[key]
+        except BaseException:
+            opened.pop(key).close()
+            raise
+
+
+_shared, _turn = _Rasters(), threading.Lock()
+_own = threading.local()
+
+# A child must not inherit the lock as some thread of its parent held it.
+os.register_at_fork(
+    before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release
+)
 
 
 @contextmanager
 def handle(source: RasterSource) -> Iterator[Any]:
-    """The raster of a source, kept open in this thread until others crowd it out.
+    """The raster of a source, kept open.
 
-    A file that was replaced is opened anew, and so is one whose last use failed.
+    Threads that score neighbouring tiles need the same blocks: they share the handle of a
+    plain local file, else each would decode all of them. Warping takes too long for that, and
+    a network answers many at once: there each thread has its own.
     """
-    opened: OrderedDict[Any, Any] = _thread.__dict__.setdefault("opened", OrderedDict())
-    # Of all its bands: some may be asked for alone.
-    key = (replace(source, bands=()), os.getpid(), _stamp(source.href))
-    if key not in opened:
-        opened[key] = source.open()
-        if len(opened) > MAX_HANDLES:
-            opened.popitem(last=False)[1].close()
-    opened.move_to_end(key)
-    try:
-        yield opened[key]
-    except BaseException:
-        opened.pop(key).close()
-        raise
+    if source.warped or _stamp(source.href) is None:
+        with _own.__dict__.setdefault("rasters", _Rasters()).use(source) as raster:
+            yield raster
+        return
+    with _turn, _shared.use(source) as raster:
+        yield raster
 
 
 def _stamp(href: str) -> tuple[int, int] | None:

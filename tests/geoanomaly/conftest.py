@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from geoanomaly.jobs import JobStore
 from tests.clock import Clock
 from tests.services import postgres  # noqa: F401
 
@@ -20,3 +22,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'jobs.db'}"
     return str(request.getfixturevalue("postgres")())
+
+
+@pytest.fixture
+def store(url: str, clock: Clock) -> Iterator[JobStore]:
+    store = JobStore(url, clock, clock)
+    yield store
+    store.close()

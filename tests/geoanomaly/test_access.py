@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -30,13 +29,6 @@ from geoanomaly.types import JobSpec, Price, Process, Scene
 from tests.clock import Clock
 
 SPEC = JobSpec(Process.DETECT_ANOMALY, (Scene("after.tif"),))
-
-
-@pytest.fixture
-def store(url: str, clock: Clock) -> Iterator[JobStore]:
-    found = JobStore(url, clock)
-    yield found
-    found.close()
 
 
 @pytest.fixture

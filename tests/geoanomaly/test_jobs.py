@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -24,13 +23,6 @@ from tests.clock import Clock
 from tests.services import ROOT
 
 SPEC = JobSpec(Process.DETECT_ANOMALY, (Scene("after.tif"),))
-
-
-@pytest.fixture
-def store(url: str, clock: Clock) -> Iterator[JobStore]:
-    store = JobStore(url, clock, clock)
-    yield store
-    store.close()
 
 
 def sweep(store: JobStore, undelivered_after: float = 60) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from geoanomaly.jobs import JobStore
 from geoanomaly.types import JobStatus, Price, Progress
-from tests.geoanomaly.test_jobs import SPEC, Clock, claim, clock, store, url  # noqa: F401
-from tests.services import postgres  # noqa: F401
+from tests.clock import Clock
+from tests.geoanomaly.test_jobs import SPEC, claim
 
 PRICE = Price(pixels=1000, tiles=8, shape=(20, 50), sensor="generic")
 
 
-def test_the_queue_has_an_age(store: JobStore, clock: Clock) -> None:  # noqa: F811
+def test_the_queue_has_an_age(store: JobStore, clock: Clock) -> None:
     assert store.statistics().queue_age == 0
     first = store.create(SPEC)
     clock.now += 90
@@ -25,7 +25,7 @@ def test_the_queue_has_an_age(store: JobStore, clock: Clock) -> None:  # noqa: F
     assert set(found.jobs) == set(JobStatus)
 
 
-def test_tiles_come_with_the_progress(store: JobStore, clock: Clock) -> None:  # noqa: F811
+def test_tiles_come_with_the_progress(store: JobStore, clock: Clock) -> None:
     def tiles() -> int:
         return store.statistics().counters.get(("tiles", ""), 0)
 
@@ -41,7 +41,7 @@ def test_tiles_come_with_the_progress(store: JobStore, clock: Clock) -> None:  #
     assert counted == {"tiles": 8, "pixels": 1000, "job_seconds": 12}
 
 
-def test_a_takeover_is_counted(url: str, clock: Clock) -> None:  # noqa: F811
+def test_a_takeover_is_counted(url: str, clock: Clock) -> None:
     steady = Clock()
     found = JobStore(url, clock, steady)
     claim(found, found.create(SPEC).id)
@@ -52,7 +52,7 @@ def test_a_takeover_is_counted(url: str, clock: Clock) -> None:  # noqa: F811
     found.close()
 
 
-def test_two_processes_count_together(url: str) -> None:  # noqa: F811
+def test_two_processes_count_together(url: str) -> None:
     one, other = JobStore(url), JobStore(url)
     for each in (one, other, one):
         each.count("sandbox_refusals", "memory")
