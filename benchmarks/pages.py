@@ -31,7 +31,7 @@ from scipy.special import log_ndtr
 from benchmarks.speed.scenes import SceneSize, scene
 from geoanomaly.jobs import JobStore
 from geoanomaly.results.anomalies import trace
-from geoanomaly.results.outputs import Threshold, write_rasters, write_vectors
+from geoanomaly.results.outputs import Threshold, plain_rasters, write_vectors
 from geoanomaly.results.rasters import HEATMAP, MASK
 from geoanomaly.settings import Settings
 from geoanomaly.types import Job, JobSpec, Process, Scene
@@ -92,7 +92,8 @@ def publish(out: Path, scratch: Path, side: int) -> tuple[str, ...]:
         height, width = tile.shape
         store.write(tile, np.roll(surprise, 131 * number, (0, 1))[:height, :width])
     threshold = Threshold(0.01, "generated")
-    write_rasters(out, store, grid, threshold, threads=os.cpu_count() or 1)
+    with plain_rasters(out, store, grid, threshold) as rasters:
+        rasters.tiles.pack(os.cpu_count() or 1)
     write_vectors(out, trace(out / HEATMAP, out / MASK), grid.geobox.crs)
     (out / "run.json").write_text(json.dumps({"threshold": {"surprise": threshold.surprise}}))
     return (HEATMAP, MASK, "anomalies.gpkg", "anomalies.geojson", "run.json")

@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 # Of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 def use_one_thread_each() -> None:
@@ -30,12 +30,12 @@ def _keep_freed_memory() -> None:
     """Keep what one layer of a network has freed for the next one.
 
     By default it goes to the system and is asked for again, page by page: a tenth of a tile's
-    time, and with what Dask sets for its workers more than the network itself takes. Threads
-    of ours share one heap, because the others are given back whenever they are empty.
+    time, and with what Dask sets for its workers more than the network itself takes. The heap
+    of a thread is given back as soon as it is empty, unless it is as large as the padding.
     """
     with suppress(OSError, AttributeError):  # another C library
         library = ctypes.CDLL("libc.so.6")
-        library.mallopt(_ARENA_MAX, 1)
+        library.mallopt(_TOP_PAD, 64 * 2**20)
         library.mallopt(_TRIM_THRESHOLD, 512 * 2**20)
         library.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
 

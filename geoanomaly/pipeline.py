@@ -6,6 +6,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from geoanomaly import compute
 from geoanomaly.fitting import model_for, train
@@ -15,13 +16,12 @@ from geoanomaly.results import outputs
 from geoanomaly.results.anomalies import trace
 from geoanomaly.results.outputs import OUTPUTS
 from geoanomaly.results.preview import scene_picture
-from geoanomaly.results.rasters import HEATMAP, MASK
 from geoanomaly.run_report import Clock, Found, Run, describe
 from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.scenes.timeline import HISTORY
 from geoanomaly.scoring import ScoreTile, score_tiles, store_of
 from geoanomaly.settings import Settings
-from geoanomaly.types import JobSpec, Process, Progress, Report, RunResult
+from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult
 from tiling.scratch import TileStore
 
 log = logging.getLogger(__name__)
@@ -93,13 +93,21 @@ def _publish(out: Path, done: Run, store: TileStore, threads: int, report: Repor
     """Everything but what describes the run."""
     threshold, crs = done.threshold, done.inputs.geobox.crs
     report(Progress("writing", 90, "heatmap and mask"))
-    with ThreadPoolExecutor(1) as beside:
-        # A scene without overviews is decoded whole for its picture, while the files are packed.
+    with ThreadPoolExecutor(2) as beside:
+        # A scene without overviews is decoded whole for its picture.
         scene = beside.submit(scene_picture, done.inputs)
-        tally = outputs.write_rasters(out, store, done.grid, threshold, threads=threads)
-        report(Progress("writing", 95, "anomalies"))
-        anomalies = trace(out / HEATMAP, out / MASK)
-        outputs.write_vectors(out, anomalies, crs)
+        with outputs.plain_rasters(out, store, done.grid, threshold) as rasters:
+            report(Progress("writing", 93, "anomalies"))
+            traced = beside.submit(_trace, out, rasters, crs)
+            rasters.tiles.pack(threads)
+            anomalies = traced.result()
         outputs.write_style(out)
         outputs.write_preview(out, scene.result(), threshold, done.doubt)
-    return Found(tuple(anomalies), tally)
+    return Found(anomalies, rasters.tally)
+
+
+def _trace(out: Path, rasters: outputs.PlainRasters, crs: Any) -> tuple[Anomaly, ...]:
+    """The anomalies, and their files."""
+    anomalies = trace(rasters.heatmap, rasters.mask)
+    outputs.write_vectors(out, anomalies, crs)
+    return tuple(anomalies)

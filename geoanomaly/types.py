@@ -233,7 +233,6 @@ class Anomaly:
     top: (row, column) of its highest pixel.
     area_m2: geodesic area; None without a CRS.
     peak, mean: surprise (-log10 of the share of normal pixels that score as high).
-    bbox: (minx, miny, maxx, maxy) in the heatmap's CRS.
     """
 
     id: int
@@ -243,11 +242,6 @@ class Anomaly:
     area_m2: float | None
     peak: float
     mean: float
-
-    @property
-    def bbox(self) -> tuple[float, float, float, float]:
-        minx, miny, maxx, maxy = self.geometry.bounds
-        return (minx, miny, maxx, maxy)
 
 
 @dataclass(frozen=True)

@@ -54,20 +54,47 @@ def write_cogs(
     Memory stays at a few tiles. The files are checked under temporary names and then
     renamed; the same cores give the same bytes. threads: that compress each file.
     """
-    writing = [_Writing(path, profile) for path, profile in profiles.items()]
+    with plain_tiles(profiles, geobox, cores) as plain:
+        plain.pack(threads)
+
+
+@dataclass(frozen=True)
+class PlainTiles:
+    """Rasters that are whole and can be read, but are not yet COGs under their own names."""
+
+    writing: tuple[_Writing, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """In the order of the profiles."""
+        return tuple(each.plain for each in self.writing)
+
+    def pack(self, threads: int) -> None:
+        """Make the COGs; all of them get their names, or none."""
+        for each in self.writing:
+            each.compress(threads)
+        for each in self.writing:
+            publish(each.partial, each.path)
+
+
+@contextmanager
+def plain_tiles(
+    profiles: Mapping[Path, CogProfile],
+    geobox: GeoBox,
+    cores: Iterable[tuple[Tile, Sequence[NDArray[Any]]]],
+) -> Iterator[PlainTiles]:
+    """As `write_cogs`, for who has work to do on the pixels while they are packed."""
+    plain = PlainTiles(tuple(_Writing(path, profile) for path, profile in profiles.items()))
     try:
         with ExitStack() as stack:
-            opened = [stack.enter_context(each.open(geobox)) for each in writing]
+            opened = [stack.enter_context(each.open(geobox)) for each in plain.writing]
             for tile, parts in cores:
                 window = Window.from_slices(*tile.core)
                 for raster, core in zip(opened, parts, strict=True):
                     raster.write(core, 1, window=window)
-        for each in writing:
-            each.compress(threads)
-        for each in writing:
-            publish(each.partial, each.path)
+        yield plain
     finally:
-        for each in writing:
+        for each in plain.writing:
             each.plain.unlink(missing_ok=True)
             each.partial.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pystac
+import shapely
 from numpy.typing import NDArray
 from rio_stac import create_stac_item
 
@@ -20,7 +22,7 @@ from geoanomaly.results.preview import Picture, draw_preview
 from geoanomaly.results.rasters import HEATMAP, MASK, NODATA, above, heatmap_profile, mask_profile
 from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly
-from tiling.cog import whole_file, write_cogs
+from tiling.cog import PlainTiles, plain_tiles, whole_file
 from tiling.grid import TileGrid
 from tiling.scratch import TileStore
 from tiling.types import Tile
@@ -68,10 +70,27 @@ class Tally:
         )
 
 
-def write_rasters(
-    out: Path, store: TileStore, grid: TileGrid, threshold: Threshold, *, threads: int
-) -> Tally:
-    """`heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above the threshold)."""
+@dataclass(frozen=True)
+class PlainRasters:
+    """Heatmap and mask before they are packed; heatmap, mask: files that can be read."""
+
+    tiles: PlainTiles
+    tally: Tally
+
+    @property
+    def heatmap(self) -> Path:
+        return self.tiles.paths[0]
+
+    @property
+    def mask(self) -> Path:
+        return self.tiles.paths[1]
+
+
+@contextmanager
+def plain_rasters(
+    out: Path, store: TileStore, grid: TileGrid, threshold: Threshold
+) -> Iterator[PlainRasters]:
+    """On their way to `heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above)."""
     tally = Tally()
 
     def cores() -> Iterator[tuple[Tile, tuple[NDArray[Any], NDArray[Any]]]]:
@@ -85,14 +104,16 @@ def write_rasters(
         out / HEATMAP: heatmap_profile(threshold.tags()),
         out / MASK: mask_profile(threshold.tags()),
     }
-    write_cogs(profiles, grid.geobox, cores(), threads=threads)
-    return tally
+    with plain_tiles(profiles, grid.geobox, cores()) as tiles:
+        yield PlainRasters(tiles, tally)
 
 
 def write_vectors(out: Path, anomalies: Sequence[Anomaly], crs: Any) -> None:
     """GeoPackage in the heatmap's CRS; GeoJSON in WGS 84 (RFC 7946), or in pixels without a CRS."""
-    import geopandas  # half a second to import
+    import geopandas  # slow to import, and not every command comes here
 
+    shapes = np.empty(len(anomalies), dtype=object)
+    shapes[:] = [each.geometry for each in anomalies]
     frame = geopandas.GeoDataFrame(
         {
             "id": [each.id for each in anomalies],
@@ -103,14 +124,11 @@ def write_vectors(out: Path, anomalies: Sequence[Anomaly], crs: Any) -> None:
                 [np.nan if each.area_m2 is None else round(each.area_m2, 1) for each in anomalies],
                 dtype=float,
             ),
-            **{
-                name: np.array([each.bbox[i] for each in anomalies], dtype=float)
-                for i, name in enumerate(("minx", "miny", "maxx", "maxy"))
-            },
+            **dict(zip(("minx", "miny", "maxx", "maxy"), shapely.bounds(shapes).T, strict=True)),
             "row": [each.top[0] for each in anomalies],
             "col": [each.top[1] for each in anomalies],
         },
-        geometry=[each.geometry for each in anomalies],
+        geometry=shapes,
         crs=crs,
     )
     lonlat = frame if crs is None else frame.to_crs("EPSG:4326")

@@ -120,7 +120,7 @@ def test_groups_are_ranked_by_their_evidence(tmp_path: Path) -> None:
     assert [each.pixels for each in found] == [100, 12, 4]
     left, top = NORTH_UP @ (10, 10)
     right, bottom = NORTH_UP @ (20, 20)
-    assert found[0].bbox == (left, bottom, right, top)
+    assert found[0].geometry.bounds == (left, bottom, right, top)
 
 
 def test_groups_of_three_pixels_are_noise(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def run(
         f"{place.backend.url}/api", f"--header=Authorization: Bearer {place.token}",
         f"--phases={phases}", "--checks=not_a_server_error",
         f"--max-examples={examples}", f"--seed={seed}", f"--max-time={seconds}",
-        "--request-timeout=30", "--continue-on-failure", "--no-color",
-        "--suppress-health-check=all", *more,
+        "--request-timeout=30", "--no-color",
+        "--suppress-health-check=all", *(more or ("--continue-on-failure",)),
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, cwd=place.config.parent)
 
