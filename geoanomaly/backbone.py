@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import quad
-from scipy.stats import chi2
+from scipy.special import chdtrc, chdtri, gammaln
 
 Matrix = NDArray[np.float64]
 ROUNDS = 20
@@ -68,7 +68,7 @@ def energy(whitened: Matrix) -> Matrix:
 
 def no_change_weight(energies: Matrix, bands: int) -> Matrix:
     """Belief in no change, (pixels,) in [0, 1]: chi-square survival of consistent energies."""
-    return np.asarray(chi2.sf(energies * consistency(bands), bands))
+    return np.asarray(chdtrc(bands, energies * consistency(bands)))
 
 
 @cache
@@ -79,10 +79,11 @@ def consistency(bands: int) -> float:
     small, also where nothing has changed. Uncorrected, each round trusts fewer
     pixels than the last, down to one in a hundred with one band.
     """
-    top = chi2.isf(1e-12, bands)
+    half, top = bands / 2, chdtri(bands, 1e-12)
 
     def weighted(energy: float) -> float:
-        return float(chi2.sf(energy, bands) * chi2.pdf(energy, bands))
+        log_density = (half - 1) * np.log(energy / 2) - energy / 2 - gammaln(half) - np.log(2)
+        return float(chdtrc(bands, energy) * np.exp(log_density))
 
     total = quad(weighted, 0, top, limit=200)[0]
     return float(quad(lambda t: t * weighted(t), 0, top, limit=200)[0] / total / bands)

@@ -12,7 +12,6 @@ from functools import partial
 from dask.base import compute
 from dask.callbacks import Callback
 from dask.delayed import delayed
-from distributed import Client, as_completed
 
 from tiling.types import Tile
 
@@ -74,6 +73,8 @@ def _run_on_threads(
 def _run_on_cluster(
     function: TileFunction, tiles: Sequence[Tile], scheduler: str, on_done: Callable[[], None]
 ) -> None:
+    from distributed import Client, as_completed  # slow to import
+
     with Client(scheduler, set_as_default=False) as client, client.as_current():
         shared = client.scatter(function, broadcast=True, hash=False)
         futures = [client.submit(_call, shared, tile, pure=False) for tile in tiles]

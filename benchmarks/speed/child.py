@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -61,20 +62,36 @@ def detect(scene: str, model: str, data: str, **options: Any) -> dict[str, Any]:
     return {"seconds": seconds, "steps": result.summary["seconds"], "sha256": digest}
 
 
-def limit(model: str, data: str, bands: int) -> dict[str, Any]:
-    """The network alone: scored megapixels a second from tensors in memory, at its best shape."""
+def efficiency(
+    scene: str, model: str, data: str, bands: int, rounds: int, **options: Any
+) -> dict[str, Any]:
+    """Jobs, and the network alone before and after each: megapixels a second at its best shape.
+
+    In turns, because the machine's own speed changes while others use it.
+    """
     settings = Settings(data_dir=Path(data))
+    set_limits(settings)
     loaded = load_model(settings.models_dir / model)
-    rates = {}
-    for shape in SHAPES:
+
+    def rate(shape: int) -> float:
         batch = _batch(shape + 2 * loaded.detector.halo, bands)
-        rates[shape] = _rate(loaded, batch, settings.threads) * shape**2 / 1e6
-    best = max(rates, key=rates.__getitem__)
+        return _rate(loaded, batch, settings.threads) * shape**2 / 1e6
+
+    shapes = {shape: rate(shape) for shape in SHAPES}
+    best = max(shapes, key=shapes.__getitem__)
+    rates, jobs = [rate(best)], []
+    for _ in range(rounds):
+        jobs.append(detect(scene, model, data, **options))
+        rates.append(rate(best))
     return {
-        "megapixels_per_second": rates[best],
-        "shape": best,
-        "all": rates,
-        "kflop_per_pixel": _kflop(loaded, bands),
+        "limit": {
+            "megapixels_per_second": fmean(rates),
+            "shape": best,
+            "all": shapes,
+            "rates": rates,
+            "kflop_per_pixel": _kflop(loaded, bands),
+        },
+        "jobs": jobs,
     }
 
 
@@ -143,7 +160,7 @@ def peak_gib() -> float:
 if __name__ == "__main__":
     works: dict[str, Callable[..., dict[str, Any]]] = {
         "detect": detect,
-        "limit": limit,
+        "efficiency": efficiency,
         "peer": peer,
     }
     found = works[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from geoanomaly.backbone import MAX_PIXELS, MIN_WEIGHT, Matrix, energy, whitener
 from geoanomaly.detectors.base import FitOptions, State
@@ -59,7 +59,7 @@ def fit_alteration(before: Matrix, after: Matrix) -> Alteration:
     for _ in range(ROUNDS):
         last = alteration
         energies = energy(last.variates(before, after))
-        weight = np.maximum(chi2.sf(energies, len(last.correlation)), MIN_WEIGHT)
+        weight = np.maximum(chdtrc(len(last.correlation), energies), MIN_WEIGHT)
         alteration = _fit_weighted(before, after, weight)
         if np.abs(alteration.correlation - last.correlation).max() < TOLERANCE:
             break
