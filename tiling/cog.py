@@ -176,7 +176,7 @@ class _Writing:
             COMPRESS="DEFLATE",  # the one that every desktop GIS reads
             PREDICTOR="FLOATING_POINT" if floating else "STANDARD",
             LEVEL=1,  # scores are noise to a compressor: 6 takes twice as long for 1.5 % less
-            BLOCKSIZE=512,
+            BLOCKSIZE=256,  # of which a tile of a web map needs few, read at random
             OVERVIEW_RESAMPLING=self.profile.resampling,
             NUM_THREADS=threads,
             BIGTIFF="IF_SAFER",

@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 import shapely
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 
 from geoanomaly.jobs import Judgement
 from geoanomaly.results.places import Places
@@ -96,6 +97,31 @@ def published(
     )
 
 
+def highest(vectors: Path, count: int) -> list[dict[str, Any]]:
+    """GeoJSON features of the anomalies with the highest peaks, in WGS 84, or in pixels (x, row)
+    where there is no CRS.
+
+    vectors: anomalies.gpkg, whose database sorts thousands in the time of reading a few.
+    """
+    import pyogrio
+
+    meta, _, shapes, columns = pyogrio.raw.read(
+        vectors, sql=f"SELECT * FROM anomalies ORDER BY peak DESC LIMIT {count:d}"
+    )
+    drawn = shapely.from_wkb(shapes)
+    if crs := meta["crs"]:
+        drawn = _degrees(drawn, Places(CRS.from_user_input(crs)))
+    values = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        {
+            "type": "Feature",
+            "properties": dict(zip(meta["fields"].tolist(), row, strict=True)),
+            "geometry": json.loads(shape),
+        }
+        for shape, row in zip(shapely.to_geojson(drawn), values, strict=True)
+    ]
+
+
 def geojson(found: Findings, threshold: float, judged: Mapping[str, Judgement]) -> str:
     """A GeoJSON FeatureCollection in the map's coordinates (`Places`), as text.
 
@@ -124,9 +150,12 @@ def geojson(found: Findings, threshold: float, judged: Mapping[str, Judgement]) 
 def _geometries(found: Findings, places: Places) -> Sequence[str]:
     if found.drawn is None:
         return ["null"] * len(found.keys)
+    return list(shapely.to_geojson(_degrees(found.drawn, places)))
+
+
+def _degrees(shapes: Polygons, places: Places) -> Polygons:
     # Eight decimals of a degree are a millimetre.
-    shown = shapely.transform(places.geometries(found.drawn), lambda xy: xy.round(8))
-    return list(shapely.to_geojson(shown))
+    return np.asarray(shapely.transform(places.geometries(shapes), lambda xy: xy.round(8)))
 
 
 def _properties(

@@ -21,6 +21,7 @@ from odc.geo.geobox import GeoBox
 from rio_tiler.io import Reader
 
 from geoanomaly.results.map_parts import (
+    MAX_OUTLINES,
     STYLE,
     BareMap,
     OpacitySlider,
@@ -33,6 +34,7 @@ from geoanomaly.results.places import Box, map_box
 from geoanomaly.types import Job
 from web.assets import BASE_MAP, VENDOR
 from web.figure import OPEN_STREET_MAP, Origins, SafeFigure
+from web.findings import highest
 from web.layers import Layer, Style, layer_path, styles
 from web.problems import UnknownFileError
 from web.service import Service
@@ -218,6 +220,7 @@ def raster_layer(
 
 
 def _add_anomalies(chart: BareMap, parts: Service, job: Job, heat: Sheet) -> None:
-    path = parts.output(job, "anomalies.geojson")
-    features = json.loads(path.read_text())["features"] if path else []
+    path = parts.output(job, "anomalies.gpkg")
+    # One more than are drawn tells that there are more.
+    features = highest(path, MAX_OUTLINES + 1) if path else []
     add_outlines(chart, features, flip=not heat.georeferenced)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,19 @@ def coloured(surprise: NDArray[Any]) -> NDArray[np.uint8]:
     picture: NDArray[np.uint8] = colours[np.digitize(surprise, [step.low for step in RAMP[1:]])]
     picture[~np.isfinite(surprise)] = 0
     return picture
+
+
+def coloured_png(surprise: NDArray[Any]) -> bytes:
+    """`coloured`, (y, x), as a PNG of one byte a pixel: a quarter of the work of one with four."""
+    from PIL import Image
+
+    classes = np.digitize(np.nan_to_num(surprise, posinf=0), [step.low for step in RAMP[1:]])
+    picture = Image.fromarray(classes.astype(np.uint8)).convert("P")
+    picture.putpalette([part for step in RAMP for part in step.colour[:3]])
+    file = BytesIO()
+    alphas = bytes(step.colour[3] for step in RAMP)
+    picture.save(file, "png", transparency=alphas, compress_level=1)
+    return file.getvalue()
 
 
 def shares(colour: RGBA) -> tuple[float, float, float, float]:

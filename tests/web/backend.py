@@ -6,12 +6,14 @@ import json
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import httpx
 import numpy as np
 import rasterio
@@ -87,9 +89,14 @@ def publish_outputs(folder: Path, *, crs: str | None = CRS) -> tuple[str, ...]:
     feature = {"type": "Feature", "properties": properties, "geometry": square(crs=crs)}
     collection = {"type": "FeatureCollection", "features": [feature]}
     (folder / "anomalies.geojson").write_text(json.dumps(collection))
+    frame = geopandas.GeoDataFrame.from_features(collection, crs=crs and "EPSG:4326")
+    frame = frame.to_crs(crs) if crs else frame
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        frame.to_file(folder / "anomalies.gpkg", layer="anomalies")
     (folder / "run.json").write_text("{}")
     (folder / "secret.txt").write_text("not an output")
-    return ("heatmap.tif", "mask.tif", "anomalies.geojson", "run.json")
+    return ("heatmap.tif", "mask.tif", "anomalies.gpkg", "anomalies.geojson", "run.json")
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 from rasterio.warp import transform
 
-from geoanomaly.results.legend import RAMP
+from geoanomaly.results.legend import RAMP, coloured, coloured_png
 from geoanomaly.types import Job, Process, Scene
 from tests.web.backend import CRS, HOT, Backend, ground, write_raster
 from tests.web.backend import transform as grid
@@ -59,6 +59,17 @@ def test_ordinary_ground_and_nodata_are_transparent(backend: Backend, done: Job)
     assert tile_pixel(backend, done, "heatmap", 200, 200)[3] == 0
     assert tile_pixel(backend, done, "heatmap", 10, 150)[3] == 0
     assert tile_pixel(backend, done, "mask", 200, 200)[3] == 0
+
+
+def test_a_tile_of_few_colours_has_the_colours_of_the_ramp() -> None:
+    surprise = np.linspace(-1, 9, 64 * 64).reshape(64, 64).astype("float32")
+    surprise[0, :3] = np.nan, np.inf, -np.inf
+    drawn = np.round(imread(io.BytesIO(coloured_png(surprise))) * 255).astype(int)
+    expected = coloured(surprise)
+    seen = expected[..., 3] > 0
+    assert seen.mean() > 0.5
+    np.testing.assert_array_equal(drawn[..., 3], expected[..., 3])
+    np.testing.assert_array_equal(drawn[seen], expected[seen])
 
 
 def test_scenes_are_drawn_in_colour_without_any_parameter(backend: Backend, done: Job) -> None:
