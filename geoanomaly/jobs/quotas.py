@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    String,
+    bindparam,
+    func,
+    select,
+    text,
+)
 
 from geoanomaly.errors import QuotaError
 from geoanomaly.jobs.tables import jobs, scenes
@@ -24,39 +33,66 @@ class Quota:
     bytes: int
 
 
+def _kept() -> ColumnElement[int]:
+    """Bytes of scenes and results. Most jobs have none, and only the others are in an index."""
+    kept, results = (
+        select(func.coalesce(func.sum(table.c.bytes), 0))
+        .where(table.c.tenant == _TENANT, table.c.bytes > text("0"))
+        .scalar_subquery()
+        for table in (scenes, jobs)
+    )
+    return kept + results
+
+
+# Built once: with every submission that would take longer than the query itself.
+_TENANT, _SINCE = bindparam("tenant", type_=String), bindparam("since", type_=Double)
+_MINE, _RECENT = jobs.c.tenant == _TENANT, jobs.c.created > _SINCE
+_BUSY = jobs.c.status.in_((JobStatus.ACCEPTED, JobStatus.RUNNING))
+_KEPT = _kept()
+_USED = select(
+    _KEPT,
+    select(func.count()).where(_MINE, _BUSY).scalar_subquery(),
+    select(func.coalesce(func.sum(jobs.c.pixels), 0)).where(_MINE, _RECENT).scalar_subquery(),
+)
+"""Bytes kept, jobs that wait or run, pixels of late."""
+
+
+def _first(conn: Connection, tenant: str, since: float) -> float:
+    query = select(func.min(jobs.c.created)).where(_MINE, _RECENT)
+    return float(conn.scalar(query, {"tenant": tenant, "since": since}) or since)
+
+
 def check_work(conn: Connection, tenant: str, quota: Quota, pixels: int, now: float) -> None:
     """QuotaError when one more job of `pixels` is too much for the tenant."""
     _alone(conn, tenant)
-    check_space(conn, tenant, quota, 0)
+    since = now - DAY
+    kept, count, used = conn.execute(_USED, {"tenant": tenant, "since": since}).one()
+    _check_space(int(kept), quota, 0)
     if pixels > quota.pixels:
         raise QuotaError(
             f"The job covers {pixels:,} pixels, an owner may have {quota.pixels:,} in 24 hours "
             "(GEOANOMALY_QUOTA_PIXELS). Give a smaller area."
         )
-    mine = jobs.c.tenant == tenant
-    busy = jobs.c.status.in_((JobStatus.ACCEPTED, JobStatus.RUNNING))
-    count = conn.scalar(select(func.count()).where(mine, busy)) or 0
     if count >= quota.jobs:
         raise QuotaError(
             f"You have {count} jobs waiting or running, the limit is {quota.jobs} "
             "(GEOANOMALY_QUOTA_JOBS). Wait for one to end, or cancel one.",
             retry_after=LATER,
         )
-    recent = select(func.sum(jobs.c.pixels), func.min(jobs.c.created))
-    used, first = conn.execute(recent.where(mine, jobs.c.created > now - DAY)).one()
-    if (used or 0) + pixels > quota.pixels:
+    if used + pixels > quota.pixels:
         raise QuotaError(
             f"Your jobs of the last 24 hours cover {used:,} pixels, and this one {pixels:,}; the "
             f"limit is {quota.pixels:,} (GEOANOMALY_QUOTA_PIXELS). Give a smaller area, or wait.",
-            retry_after=max(1, round(first + DAY - now)),
+            retry_after=max(1, round(_first(conn, tenant, since) - since)),
         )
 
 
 def check_space(conn: Connection, tenant: str, quota: Quota, size: int) -> None:
     """QuotaError when `size` bytes more are too much for the tenant."""
-    tables = (scenes, jobs)
-    sums = [select(func.sum(t.c.bytes)).where(t.c.tenant == tenant) for t in tables]
-    used = sum(int(conn.scalar(each) or 0) for each in sums)
+    _check_space(int(conn.scalar(select(_KEPT), {"tenant": tenant}) or 0), quota, size)
+
+
+def _check_space(used: int, quota: Quota, size: int) -> None:
     if used + size > quota.bytes:
         raise QuotaError(
             f"Your scenes and results have {used:,} bytes, and {size:,} more are too many: the "

@@ -78,7 +78,14 @@ jobs = Table(
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_tenant", "tenant", "seq"),
-)
+    # What quotas count with every submission, from the index alone.
+    Index("jobs_of_tenant_by_status", "tenant", "status"),
+    Index("jobs_of_tenant_by_age", "tenant", "created", "pixels"),
+    Index(
+        "jobs_of_tenant_with_files", "tenant", "bytes",
+        sqlite_where=text("bytes > 0"), postgresql_where=text("bytes > 0"),
+    ),
+)  # fmt: skip
 
 transitions = Table(
     "transitions",
@@ -122,6 +129,7 @@ scenes = Table(
     Column("tenant", String(64), nullable=False, server_default=""),
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     Index("scenes_by_tenant", "tenant", "created"),
+    Index("scenes_of_tenant_by_size", "tenant", "bytes"),
 )
 
 judgements = Table(
