@@ -134,9 +134,9 @@ def accept(
         "pixels": price.pixels if price else 0,
         "tiles": price.tiles if price else 0,
     }
-    conn.execute(insert(jobs).values(**values))
+    row = conn.execute(insert(jobs).returning(jobs), values).one()
     _record(conn, job_id, now, None, JobStatus.ACCEPTED, 0, "")
-    return find(conn, job_id)
+    return row
 
 
 def lease_out(conn: Connection, row: JobRow, owner: str, now: float, seconds: float) -> Lease:
@@ -216,7 +216,7 @@ def move(
 
 
 def remark(conn: Connection, job_id: str, now: float, stage: str, text: str) -> None:
-    conn.execute(insert(remarks).values(job_id=job_id, at=now, stage=stage, text=text))
+    conn.execute(insert(remarks), {"job_id": job_id, "at": now, "stage": stage, "text": text})
 
 
 def is_news(row: JobRow, progress: Progress) -> bool:
@@ -258,4 +258,4 @@ def _record(
     note: str,
 ) -> None:
     values = {"job_id": job_id, "at": now, "source": source, "target": target}
-    conn.execute(insert(transitions).values(**values, fence=fence, note=note))
+    conn.execute(insert(transitions), {**values, "fence": fence, "note": note})
