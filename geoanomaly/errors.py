@@ -63,6 +63,10 @@ class AreaError(InputError):
         super().__init__(message, field=field)
 
 
+class CrossingAreaError(AreaError):
+    """An outline crosses itself. Who gave it may ask for its repair."""
+
+
 class IncomparableError(InputError):
     """Two dates cannot be compared; the message has what was measured and what would do."""
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 FAILED = "The service failed; its log has the reason."
 
+# RFC 9457: a name for what a program may act on. It leads nowhere.
+OWN = "tag:geoanomaly,2026"
 OGC = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
 
 
@@ -56,6 +58,7 @@ class TooLargeError(errors.InputError):
 TABLE: Mapping[type[Exception], Kind] = {
     TooLargeError: Kind(413, "Upload too large"),
     errors.SceneError: Kind(400, "Scene cannot be used"),
+    errors.CrossingAreaError: Kind(400, "Area crosses itself", f"{OWN}:area-crosses-itself"),
     errors.AreaError: Kind(400, "Area cannot be used"),
     errors.ParameterError: Kind(400, "Parameter not allowed"),
     errors.InputError: Kind(400, "Input not allowed"),

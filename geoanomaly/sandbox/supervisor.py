@@ -25,6 +25,7 @@ from typing import Any
 from geoanomaly import errors
 from geoanomaly.errors import (
     AreaError,
+    CrossingAreaError,
     IncomparableError,
     InputError,
     ParameterError,
@@ -289,7 +290,10 @@ def _lines(line: socket.socket) -> Iterator[bytes]:
 def _refusal(said: Mapping[str, str], subject: Subject) -> InputError:
     if said["kind"] == "SceneError":
         return SandboxError(said["text"], field=said["field"], reason="refused")
-    kinds = {each.__name__: each for each in (AreaError, IncomparableError, ParameterError)}
+    kinds = {
+        each.__name__: each
+        for each in (AreaError, CrossingAreaError, IncomparableError, ParameterError)
+    }
     return kinds.get(said["kind"], subject.error)(said["text"], field=said["field"])
 
 

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 from shapely.validation import explain_validity
 
-from geoanomaly.errors import AreaError
+from geoanomaly.errors import AreaError, CrossingAreaError
 
 MAX_VERTICES = 100_000
 """What a detailed map of a country has. Each tile of a job goes over all of them."""
@@ -77,7 +77,7 @@ def check_polygon(geometry: BaseGeometry | None, field: str, *, valid: bool = Tr
     if not np.isfinite(geometry.bounds).all():
         raise AreaError("The area has coordinates that are not numbers.", field=field)
     if valid and not geometry.is_valid:
-        raise AreaError(
+        raise CrossingAreaError(
             f"The area is not valid: {explain_validity(geometry)}. Draw it so that no edge crosses "
             "another, or ask for its repair (repair, --repair).",
             field=field,

@@ -430,6 +430,43 @@ def test_a_typed_area_that_is_none_is_told(watched: Watched) -> None:
     assert watched.troubles == []
 
 
+def test_an_area_that_crosses_itself_is_repaired_on_request(
+    watched: Watched, tmp_path: Path
+) -> None:
+    """From a file, and typed, where only the price finds out."""
+    page = opened(watched)
+    choose_pair(page)
+    x, y = MIDDLE
+    west, south, east, north = x - 0.005, y - 0.005, x + 0.005, y + 0.005
+    bow_tie = [[west, south], [east, north], [east, south], [west, north], [west, south]]
+    text = json.dumps({"type": "Polygon", "coordinates": [bow_tie]})
+    file = tmp_path / "bow.geojson"
+    file.write_text(text)
+    repair = page.get_by_role("button", name="Repair")
+    expect(repair).to_be_hidden()
+
+    def give_file() -> None:
+        page.set_input_files("#area-file", file)
+
+    def type_it() -> None:
+        page.get_by_text("Type coordinates").click()
+        field = page.get_by_label("West, south, east, north")
+        field.fill(text)
+        field.blur()
+
+    for give in (give_file, type_it):
+        give()
+        expect(page.locator("[data-field=aoi] > .error").last).to_contain_text("Self-intersection")
+        repair.click()
+        expect(page.locator("#area-note")).to_contain_text("The area was repaired")
+        expect(repair).to_be_hidden()
+        expect(page.locator("[data-field=aoi] > .error")).to_have_count(0)
+        found = shape(area_of_draft(page))
+        assert found.is_valid
+        assert found.area == pytest.approx(0.01**2 / 2, rel=1e-3)
+    expected_only(watched, "400")
+
+
 def test_bad_files_are_told_beside_their_names(watched: Watched, tmp_path: Path) -> None:
     page = opened(watched)
     bad = tmp_path / "broken.tif"

@@ -1,11 +1,13 @@
 // Talking to the service. Every address is relative, so that it works under a path prefix.
 
-/** What a problem document says. field: the input at fault; status 0: nobody answered. */
+/** What a problem document says. field: the input at fault; status 0: nobody answered;
+ * crossing: the outline of an area crosses itself, which can be repaired. */
 export class Problem extends Error {
   constructor(document, status = 0) {
     super(document.detail || document.title || "The service failed.");
     this.field = (document.field || "").split(".").pop();
     this.status = status;
+    this.crossing = (document.type || "").endsWith(":area-crosses-itself");
   }
 }
 

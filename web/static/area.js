@@ -20,12 +20,14 @@ export class Area {
     this.onError = onError;
     this.geometry = null;
     this.name = "";
+    this.crossing = null; // The file whose outline crosses itself.
     for (const [id, shape] of Object.entries(SHAPES)) {
       $(id).disabled = !canDraw;
       $(id).addEventListener("click", () => this.toggleDrawing(shape));
     }
     $("edit-area").addEventListener("click", () => this.toggleEditing());
     $("delete-area").addEventListener("click", () => this.change(null));
+    $("repair-area").addEventListener("click", () => this.open(this.crossing, { repair: true }));
     $("open-area").addEventListener("click", () => $("area-file").click());
     $("area-file").addEventListener("change", ({ target }) => {
       if (target.files.length) this.open(target.files[0]);
@@ -42,6 +44,7 @@ export class Area {
   show(geometry, name = "") {
     this.geometry = geometry;
     this.name = name;
+    this.crossing = null;
     this.chart?.showArea(geometry);
     this.draw();
   }
@@ -55,6 +58,7 @@ export class Area {
   drawn(geometry) {
     this.geometry = geometry;
     this.name = "";
+    this.crossing = null;
     this.draw();
     this.onChange();
   }
@@ -87,9 +91,17 @@ export class Area {
     }
   }
 
-  async open(file) {
+  /** After a refusal: a button, where a repair is what the user can ask for. */
+  offerRepair(error, file = null) {
+    if (!error.crossing) return;
+    this.crossing = file || new File([JSON.stringify(this.geometry)], "area.geojson");
+    this.draw();
+  }
+
+  async open(file, { repair = false } = {}) {
     const form = new FormData();
     form.append("file", file);
+    form.append("repair", repair);
     $("area-note").textContent = `Reading ${file.name}…`;
     try {
       const found = await send("areas", form, () => {});
@@ -98,6 +110,7 @@ export class Area {
       this.draw();
       error.field = "aoi";
       this.onError(error);
+      this.offerRepair(error, file);
     }
   }
 
@@ -109,6 +122,7 @@ export class Area {
     $("edit-area").setAttribute("aria-pressed", String(editing));
     $("edit-area").disabled = !canDraw || !this.geometry || corners > EDITABLE_CORNERS;
     $("delete-area").disabled = !this.geometry;
+    $("repair-area").hidden = !this.crossing;
     $("area-note").textContent = shape ? HINTS[shape] : editing ? "Drag the corners. Esc stops." : this.said(corners);
   }
 

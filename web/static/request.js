@@ -109,6 +109,7 @@ export class Request {
       if (error.name === "AbortError") return;
       this.say("");
       showError(this.form, error, { focus: false });
+      this.area.offerRepair(error);
     }
   }
 
@@ -150,6 +151,7 @@ export class Request {
       this.onStarted(job);
     } catch (error) {
       showError(this.form, error);
+      this.area.offerRepair(error);
     } finally {
       button.disabled = false;
     }
