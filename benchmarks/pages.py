@@ -95,7 +95,13 @@ def publish(out: Path, scratch: Path, side: int) -> tuple[str, ...]:
     with plain_rasters(out, store, grid, threshold) as rasters:
         rasters.tiles.pack(os.cpu_count() or 1)
     write_vectors(out, trace(out / HEATMAP, out / MASK), grid.geobox.crs)
-    (out / "run.json").write_text(json.dumps({"threshold": {"surprise": threshold.surprise}}))
+    tally = rasters.tally
+    report = {
+        "threshold": {"surprise": threshold.surprise},
+        "surprise": {"above": tally.above, "highest": tally.highest},
+        "valid": {"pixels": tally.valid},
+    }
+    (out / "run.json").write_text(json.dumps(report))
     return (HEATMAP, MASK, "anomalies.gpkg", "anomalies.geojson", "run.json")
 
 
@@ -134,14 +140,16 @@ def pages(url: str, job: Job) -> dict[str, list[float]]:
     """Each load in a browser context of its own: nothing is cached."""
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[float]] = {"/ui can be used": [], "first tile of the result": []}
+    looked_at = (
+        ("/ui can be used", "/ui", "body[data-ready]"),
+        ("first tile of the map", f"/jobs/{job.id}/map", ".leaflet-tile-loaded"),
+        ("table of the result", f"/ui/jobs/{job.id}", "#rows .line"),
+    )
+    found: dict[str, list[float]] = {name: [] for name, _, _ in looked_at}
     with sync_playwright() as playwright:
         browser = _chromium(playwright)
         for _ in range(LOADS):
-            for name, path, wanted in (
-                ("/ui can be used", "/ui", "body[data-ready]"),
-                ("first tile of the result", f"/jobs/{job.id}/map", ".leaflet-tile-loaded"),
-            ):
+            for name, path, wanted in looked_at:
                 context = browser.new_context()
                 page = context.new_page()
                 start = time.perf_counter()

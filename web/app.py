@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
+from threading import Thread
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -90,5 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = app.state.service.settings
     # What the first upload would wait for: seconds of imports, in another process.
     sandbox(settings).start()
+    # And what the first result would wait for: it imports pandas too, most of a second.
+    Thread(target=import_module, args=("pyogrio",), daemon=True).start()
     yield
     app.state.service.store.close()
