@@ -60,9 +60,10 @@ def _attempt(function: TileFunction, tile: Tile) -> None:
 def _run_on_threads(
     function: TileFunction, tiles: Sequence[Tile], threads: int, on_done: Callable[[], None]
 ) -> None:
-    # Dask takes tasks in the order of their names: neighbours share blocks of the source.
+    # Dask takes tasks in the order of their names, the last one first. Random names, which are
+    # its default, would part neighbours, which share blocks of the source.
     tasks = [
-        delayed(function)(tile, dask_key_name=f"tile-{number:07d}")
+        delayed(function)(tile, dask_key_name=f"tile-{len(tiles) - number:07d}")
         for number, tile in enumerate(tiles)
     ]
     # posttask is called in this thread, after each task: the place to report and to stop.

@@ -59,6 +59,18 @@ def test_all_tiles_on_threads(store: TileStore) -> None:
     assert done == [threading.current_thread().name] * len(GRID)
 
 
+def test_threads_take_the_tiles_in_their_order() -> None:
+    """Neighbours follow one another: they share blocks of the source."""
+    taken: list[Tile] = []
+    given = list(GRID)[::-1]
+    run_tiles(taken.append, given, threads=1, on_done=lambda: None)
+    assert taken == given
+    taken.clear()
+    run_tiles(taken.append, given, threads=2, on_done=lambda: None)
+    places = [given.index(tile) for tile in taken]
+    assert max(abs(place - number) for number, place in enumerate(places)) <= 4
+
+
 @pytest.mark.service
 def test_all_tiles_on_a_cluster(store: TileStore, scheduler: str) -> None:
     done: list[int] = []

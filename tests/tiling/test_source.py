@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,28 @@ def test_a_thread_opens_a_raster_once_and_anew_when_it_was_replaced(
     write_raster(path, data[:, ::-1])
     assert np.array_equal(array.values, data[:2, ::-1])
     assert len(opened) > 1
+
+
+def test_threads_share_a_raster_and_read_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = RasterSource.open
+    monkeypatch.setattr(RasterSource, "open", lambda s: (opened.append(s.href), real(s))[1])
+    data = texture(0, *SHAPE)
+    path = write_raster(tmp_path / "a.tif", data, tiled=True, blockxsize=16, blockysize=16)
+    plain = RasterSource(str(path), (1, 2, 3))
+    moved = RasterSource(str(path), (1, 2, 3), moved=(1.0, 0.0))
+
+    def read(number: int) -> bool:
+        rows, cols = slice(number % 50, number % 50 + 20), slice(number % 60, number % 60 + 30)
+        moved.read(rows, cols)
+        return np.array_equal(plain.read(rows, cols), data[:, rows, cols].astype(np.float32))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(300)))
+        threads = len(pool._threads)
+    assert len(opened) <= 1 + threads  # warping takes long: there each has its own
 
 
 def test_bands_that_are_not_asked_for_are_not_read(
