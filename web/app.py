@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -87,12 +88,20 @@ def _openapi(request: Request) -> JSONResponse:
     return JSONResponse(request.app.openapi(), media_type=media)
 
 
+def _prepare() -> None:
+    """Beside the first requests."""
+    # What the first result would wait for: it imports pandas too, most of a second.
+    import_module("pyogrio")
+    # Modules stay as long as the process does: the collector need not go through half a million
+    # objects of theirs again and again, while all requests wait.
+    gc.freeze()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = app.state.service.settings
     # What the first upload would wait for: seconds of imports, in another process.
     sandbox(settings).start()
-    # And what the first result would wait for: it imports pandas too, most of a second.
-    Thread(target=import_module, args=("pyogrio",), daemon=True).start()
+    Thread(target=_prepare, daemon=True).start()
     yield
     app.state.service.store.close()
