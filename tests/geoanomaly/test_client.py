@@ -62,6 +62,7 @@ def test_from_upload_to_files(backend: Backend, client: Client, tmp_path: Path) 
     files = client.download(job_id, tmp_path / "out")
     assert sorted(file.name for file in files) == [
         "anomalies.geojson",
+        "anomalies.gpkg",
         "heatmap.tif",
         "mask.tif",
         "run.json",
