@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +31,7 @@ from geoanomaly.jobs import JobStore
 from geoanomaly.results.anomalies import trace
 from geoanomaly.results.outputs import Threshold, plain_rasters, write_vectors
 from geoanomaly.results.rasters import HEATMAP, MASK
+from geoanomaly.service import Child, free_port, parts
 from geoanomaly.settings import Settings
 from geoanomaly.types import Job, JobSpec, Process, Scene
 from tiling.grid import TileGrid
@@ -107,22 +106,16 @@ def publish(out: Path, scratch: Path, side: int) -> tuple[str, ...]:
 
 @contextmanager
 def service(settings: Settings) -> Iterator[str]:
-    """A web process as `geoanomaly serve` runs it, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "web.app:create_app", "--factory"]
-    process = subprocess.Popen(
-        [*command, f"--port={port}", "--log-level=warning"],
-        env={**os.environ, "GEOANOMALY_DATA_DIR": str(settings.data_dir)},
-    )
+    """The web server as `geoanomaly serve` runs it, on a free port; nothing else."""
+    port = free_port("127.0.0.1", 0)
+    *_, web = parts(settings, "127.0.0.1", port, workers=1)
+    server = Child(web, settings)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url)
         yield url
     finally:
-        process.terminate()
-        process.wait()
+        server.stop()
 
 
 def _wait(url: str) -> None:

@@ -146,7 +146,7 @@ class Service:
 
     def __init__(self, settings: Settings, host: str, port: int, workers: int = 1) -> None:
         self._settings, self._host, self._workers = settings, host, workers
-        self._port = _free_port(host, port)
+        self._port = free_port(host, port)
         self._children: list[Child] = []
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -228,7 +228,7 @@ class Service:
         return True
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
     """The port itself, or for 0 a free one; a taken one is an error before anything starts."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -38,24 +38,10 @@ class CogProfile:
 def write_cog(
     path: Path, geobox: GeoBox, profile: CogProfile, cores: Iterable[tuple[Tile, NDArray[Any]]]
 ) -> None:
-    """One raster of (tile, core) pairs, as `write_cogs`."""
-    write_cogs({path: profile}, geobox, ((tile, (core,)) for tile, core in cores))
-
-
-def write_cogs(
-    profiles: Mapping[Path, CogProfile],
-    geobox: GeoBox,
-    cores: Iterable[tuple[Tile, Sequence[NDArray[Any]]]],
-    *,
-    threads: int = 1,
-) -> None:
-    """Write tiles, with a core for each file, as COGs with the grid of `geobox`.
-
-    Memory stays at a few tiles. The files are checked under temporary names and then
-    renamed; the same cores give the same bytes. threads: that compress each file.
-    """
-    with plain_tiles(profiles, geobox, cores) as plain:
-        plain.pack(threads)
+    """One raster of (tile, core) pairs, as `plain_tiles`."""
+    pairs = ((tile, (core,)) for tile, core in cores)
+    with plain_tiles({path: profile}, geobox, pairs) as plain:
+        plain.pack(threads=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,10 @@ class PlainTiles:
         return tuple(each.plain for each in self.writing)
 
     def pack(self, threads: int) -> None:
-        """Make the COGs; all of them get their names, or none."""
+        """Make the COGs, check them, and give all of them their names, or none.
+
+        threads: that compress each file. The same cores give the same bytes.
+        """
         for each in self.writing:
             each.compress(threads)
         for each in self.writing:
@@ -83,7 +72,11 @@ def plain_tiles(
     geobox: GeoBox,
     cores: Iterable[tuple[Tile, Sequence[NDArray[Any]]]],
 ) -> Iterator[PlainTiles]:
-    """As `write_cogs`, for who has work to do on the pixels while they are packed."""
+    """Write tiles, with a core for each file, as rasters on `geobox` that will be COGs.
+
+    They can be read while they are packed. Memory stays at a few tiles. What was not packed
+    is gone at the end.
+    """
     plain = PlainTiles(tuple(_Writing(path, profile) for path, profile in profiles.items()))
     try:
         with ExitStack() as stack:

@@ -1,6 +1,6 @@
 """`make bench`: ratios of one run on one machine, which may be busy with other things too.
 
-Quick (three and a half minutes, small scenes) or `--full` (twenty minutes). Writes
+Quick (three minutes, small scenes) or `--full` (twenty minutes). Writes
 benchmarks/results/latest.json and the table of docs/performance.md.
 """
 

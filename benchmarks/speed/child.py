@@ -71,9 +71,7 @@ def detect(scene: str, model: str, data: str, **options: Any) -> dict[str, Any]:
     return {"seconds": seconds, "steps": result.summary["seconds"], "sha256": digest}
 
 
-def efficiency(
-    scene: str, model: str, data: str, bands: int, rounds: int, **options: Any
-) -> dict[str, Any]:
+def efficiency(scene: str, model: str, data: str, bands: int, rounds: int) -> dict[str, Any]:
     """Jobs, and the network alone before and after each: megapixels a second at its best shape.
 
     In turns, because the machine's own speed changes while others use it.
@@ -90,7 +88,7 @@ def efficiency(
     best = max(shapes, key=shapes.__getitem__)
     rates, jobs = [rate(best)], []
     for _ in range(rounds):
-        jobs.append(detect(scene, model, data, **options))
+        jobs.append(detect(scene, model, data))
         rates.append(rate(best))
     return {
         "limit": {

@@ -34,7 +34,8 @@ class Quota:
 
 
 def _kept() -> ColumnElement[int]:
-    """Bytes of scenes and results. Most jobs have none, and only the others are in an index."""
+    """Bytes of scenes and results. Most jobs have none, and only the others are in an index,
+    which SQLite takes for a literal 0, not for a parameter."""
     kept, results = (
         select(func.coalesce(func.sum(table.c.bytes), 0))
         .where(table.c.tenant == _TENANT, table.c.bytes > text("0"))

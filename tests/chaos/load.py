@@ -31,7 +31,7 @@ from sqlalchemy import insert, select
 
 from geoanomaly.jobs import JobStore
 from geoanomaly.jobs.tables import jobs, transitions
-from geoanomaly.service import Child, Part, _free_port, parts
+from geoanomaly.service import Child, Part, free_port, parts
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobStatus
 from tasks.queue import socket_path
@@ -51,7 +51,7 @@ def service(worker: str | None = None, **changes: Any) -> Iterator[tuple[Setting
     settings = Settings(data_dir=folder / "data", **values)
     raster = write_raster(folder / "scene.tif", texture(1, 3, 128, 128))
     os.environ["PYTHONPATH"] = str(ROOT)
-    port = _free_port("127.0.0.1", 0)
+    port = free_port("127.0.0.1", 0)
     broker, _, web = parts(settings, "127.0.0.1", port, 1)
     chosen = [broker, Part("worker", worker), web] if worker else [broker, web]
     children = [Child(part, settings) for part in chosen]

@@ -28,7 +28,7 @@ from sqlalchemy import select
 
 from geoanomaly.jobs import JobStore
 from geoanomaly.jobs.tables import jobs
-from geoanomaly.service import _free_port
+from geoanomaly.service import free_port
 from geoanomaly.settings import Settings
 from geoanomaly.types import JobStatus
 from tests.chaos import verdict, worker
@@ -111,7 +111,7 @@ def run(seed: int, kills: int, pause: float) -> dict[str, Any]:
     settings = settings_in(folder)
     settings.scene_roots[0].mkdir()
     scene = write_raster(settings.scene_roots[0] / "scene.tif", texture(1, 3, 128, 128))
-    port = _free_port("127.0.0.1", 0)
+    port = free_port("127.0.0.1", 0)
     began = time.monotonic()
     house = House(settings, port, "tests.chaos.worker")
     try:

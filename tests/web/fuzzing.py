@@ -71,6 +71,7 @@ def target(folder: Path) -> Iterator[Target]:
         yield Target(replace(found, url=url), token, config)
 
 
+GO_ON = "--continue-on-failure"
 ALL = "examples,coverage,fuzzing,stateful"
 
 
@@ -83,7 +84,7 @@ def run(
         f"--phases={phases}", "--checks=not_a_server_error",
         f"--max-examples={examples}", f"--seed={seed}", f"--max-time={seconds}",
         "--request-timeout=30", "--no-color",
-        "--suppress-health-check=all", *(more or ("--continue-on-failure",)),
+        "--suppress-health-check=all", *more,
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, cwd=place.config.parent)
 
@@ -98,7 +99,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="geoanomaly-fuzz-") as folder,
         target(Path(folder)) as place,
     ):
-        done = run(place, **vars(options))
+        done = run(place, GO_ON, **vars(options))
     print(done.stdout, done.stderr, sep="\n")
     sys.exit(done.returncode)
 

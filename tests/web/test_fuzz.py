@@ -10,7 +10,7 @@ import pytest
 
 from geoanomaly.types import Job
 from tests.web.backend import Backend
-from tests.web.fuzzing import run, target
+from tests.web.fuzzing import GO_ON, run, target
 
 # Warnings of rio-tiler about such numbers would be errors here, and answers of the service.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -20,7 +20,7 @@ FAR = "1.7976931348623157e+308"
 
 def test_no_generated_request_is_a_server_error(tmp_path: Path) -> None:
     with target(tmp_path) as place:
-        done = run(place, seconds=8, examples=1, seed=1, phases="fuzzing,stateful")
+        done = run(place, GO_ON, seconds=8, examples=1, seed=1, phases="fuzzing,stateful")
     assert done.returncode == 0, done.stdout
     assert "Tested: " in done.stdout
 

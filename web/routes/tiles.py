@@ -208,9 +208,10 @@ def gdal_environment() -> dict[str, Any]:
 def draw(image: Any, output_format: ImageType | None = None, **options: Any) -> tuple[bytes, str]:
     """titiler's drawing, with the lightest PNG compression: a third less time a tile."""
     chosen = output_format or ImageType.png
-    rendering = (options.get("rescale"), options.get("color_formula"), options.get("add_mask"))
-    plain = rendering in ((None, None, None), (None, None, True))
-    if chosen is ImageType.png and options.get("colormap") is SURPRISE_RAMP and plain:
+    stretched = options.get("rescale") or options.get("color_formula")
+    masked = options.get("add_mask") is not False
+    ramp = options.get("colormap") is SURPRISE_RAMP and masked and not stretched
+    if chosen is ImageType.png and ramp:
         return coloured_png(image.array[0].filled(np.nan)), chosen.mediatype
     if chosen is ImageType.png:
         options["zlevel"] = 1
