@@ -64,6 +64,21 @@ class Calibration(Protocol):
 
 ESTIMATE = "estimate, without history of the place"
 
+_LOWEST, _HIGHEST, _KNOTS_A_DEVIATE = -8, 22, 256
+_TAIL = -log_ndtr(-np.arange(_LOWEST, _HIGHEST, 1 / _KNOTS_A_DEVIATE)) / np.log(10)
+_RISE = np.diff(_TAIL, append=_TAIL[-1])
+
+
+def _normal_tail(deviate: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """-log10 of the share of normal deviates above; NaN stays NaN.
+
+    Between knots a straight line, 2e-6 off at most: the function itself would take half as
+    long as the reading of the pixels. It has passed `CEILING` at the last knot.
+    """
+    place = np.clip((deviate - _LOWEST) * _KNOTS_A_DEVIATE, 0, len(_TAIL) - 1)
+    knot = np.nan_to_num(place).astype(np.intp)
+    return np.asarray(_TAIL[knot] + (place - knot) * _RISE[knot])
+
 
 @dataclass(frozen=True)
 class LogNormal:
@@ -75,8 +90,7 @@ class LogNormal:
 
     def surprise(self, score: NDArray[np.float32]) -> NDArray[np.float32]:
         deviate = (np.log(np.maximum(score, _TINY)) - self.median) / self.sigma
-        tail = -log_ndtr(-deviate.astype(np.float64)) / np.log(10)
-        return np.asarray(np.minimum(tail, CEILING), dtype=np.float32)
+        return np.asarray(np.minimum(_normal_tail(deviate), CEILING), dtype=np.float32)
 
     @property
     def basis(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from contextlib import suppress
 from functools import cache
 
@@ -12,6 +13,8 @@ from threadpoolctl import threadpool_limits
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
+_this_thread = threading.local()
+
 
 def use_one_thread_each() -> None:
     """Let torch, OpenMP and BLAS work with one thread in each thread of ours.
@@ -20,9 +23,12 @@ def use_one_thread_each() -> None:
     faster so: its matrices are small, and threads that spin at barriers cost more
     than they bring on a machine that does anything else.
     """
+    if getattr(_this_thread, "limited", False):
+        return
     torch.set_num_threads(1)
-    threadpool_limits(1)
+    threadpool_limits(1)  # looks through all libraries, which takes milliseconds
     _keep_freed_memory()
+    _this_thread.limited = True
 
 
 @cache

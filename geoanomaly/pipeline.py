@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from geoanomaly import compute
+from geoanomaly import compute, unfinished
 from geoanomaly.fitting import model_for, train
 from geoanomaly.history import stacked
 from geoanomaly.pairs.comparability import Comparability, compared
@@ -16,10 +16,10 @@ from geoanomaly.results import outputs
 from geoanomaly.results.anomalies import trace
 from geoanomaly.results.outputs import OUTPUTS
 from geoanomaly.results.preview import scene_picture
-from geoanomaly.run_report import Clock, Found, Run, describe
+from geoanomaly.run_report import Clock, Found, Run, describe, digests_of
 from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.scenes.timeline import HISTORY
-from geoanomaly.scoring import ScoreTile, score_tiles, store_of
+from geoanomaly.scoring import ScoreTile, score_tiles
 from geoanomaly.settings import Settings
 from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult
 from tiling.scratch import TileStore
@@ -54,7 +54,7 @@ def _detect(
         model = model_for(spec, seen, scratch, settings, report)
     with clock.step("scoring"):
         grid = inputs.tiles(spec.tile_size or settings.tile_size, model.detector.halo)
-        store = store_of(scratch, settings)
+        store = TileStore(unfinished.tiles(scratch, settings))
         store.create(grid)
         # A cluster's workers have processors of their own: what travels to them stays on the CPU.
         scorer = model if settings.dask_scheduler else model.to(compute.device())
@@ -68,8 +68,6 @@ def _detect(
     told = describe(done, found, clock)
     outputs.write_item(out, inputs, told["stac"])
     outputs.write_run(out, told)
-    if settings.scratch_url:
-        store.remove()  # a folder is cleared by whom it belongs to
     doubt = done.doubt and f". {done.doubt}"
     report(Progress("done", 100, f"{len(found.anomalies)} anomalies{doubt}"))
     return RunResult(OUTPUTS, told)
@@ -93,17 +91,18 @@ def _publish(out: Path, done: Run, store: TileStore, threads: int, report: Repor
     """Everything but what describes the run."""
     threshold, crs = done.threshold, done.inputs.geobox.crs
     report(Progress("writing", 90, "heatmap and mask"))
-    with ThreadPoolExecutor(2) as beside:
+    with ThreadPoolExecutor() as beside:
         # A scene without overviews is decoded whole for its picture.
         scene = beside.submit(scene_picture, done.inputs)
+        digests = beside.submit(digests_of, done.inputs)
         with outputs.plain_rasters(out, store, done.grid, threshold) as rasters:
             report(Progress("writing", 93, "anomalies"))
             traced = beside.submit(_trace, out, rasters, crs)
             rasters.tiles.pack(threads)
+            outputs.write_style(out)
+            outputs.write_preview(out, scene.result(), threshold, done.doubt)
             anomalies = traced.result()
-        outputs.write_style(out)
-        outputs.write_preview(out, scene.result(), threshold, done.doubt)
-    return Found(anomalies, rasters.tally)
+    return Found(anomalies, rasters.tally, digests.result())
 
 
 def _trace(out: Path, rasters: outputs.PlainRasters, crs: Any) -> tuple[Anomaly, ...]:

@@ -26,6 +26,20 @@ def raster_href(path: Path | str) -> str:
     return f"/vsi{found[1]}/{text[found.end() :]}" if found else text
 
 
+def remove(url: str) -> None:
+    """Everything below a URL's folder, if there is any; `OSError` if the store does not do it."""
+    from fsspec.core import url_to_fs
+
+    try:
+        store, root = url_to_fs(url)
+        store.invalidate_cache()
+        store.rm(root, recursive=True)
+    except FileNotFoundError:
+        return
+    except Exception as error:  # Each store has its own, of the network and of access.
+        raise OSError(f"{url} cannot be removed: {error}") from error
+
+
 def upload(folder: Path, url: str) -> None:
     """Every file of a folder, which is flat, to a URL's folder; `ParameterError` if it may not."""
     try:

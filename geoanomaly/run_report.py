@@ -6,7 +6,7 @@ import hashlib
 import logging
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -50,10 +50,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Found:
-    """The anomalies, and a count of the heatmap's pixels."""
+    """The anomalies, a count of the heatmap's pixels, and `digests_of` the inputs."""
 
     anomalies: tuple[Anomaly, ...]
     tally: Tally
+    digests: Mapping[str, str | None]
 
 
 class Clock:
@@ -74,7 +75,7 @@ def describe(run: Run, found: Found, clock: Clock) -> dict[str, Any]:
     inputs, grid, threshold = run.inputs, run.grid, run.threshold
     told: dict[str, Any] = {
         "spec": run.spec.to_json(),
-        "inputs": [_source(info) for info in _all_scenes(inputs)],
+        "inputs": [_source(info, found.digests) for info in _all_scenes(inputs)],
         "notes": inputs.notes,
         "grid": {
             "shape": tuple(inputs.geobox.shape),
@@ -110,15 +111,22 @@ def _all_scenes(inputs: Inputs) -> tuple[SceneInfo, ...]:
     return (*inputs.scenes, *(each.scenes[0] for each in inputs.history))
 
 
-def _source(info: SceneInfo) -> dict[str, Any]:
+def digests_of(inputs: Inputs) -> dict[str, str | None]:
+    """SHA-256 of every scene and mask by its href; None of what is no file here."""
+    scenes = [info.scene for info in _all_scenes(inputs)]
+    hrefs = [each.href for each in scenes] + [each.mask.href for each in scenes if each.mask]
+    return {href: _sha256(Path(href)) for href in hrefs}
+
+
+def _source(info: SceneInfo, digests: Mapping[str, str | None]) -> dict[str, Any]:
     mask = info.scene.mask
     return {
         "href": info.scene.href,
-        "sha256": _sha256(Path(info.scene.href)),
+        "sha256": digests[info.scene.href],
         "sensor": info.sensor.name,
         "bands": info.band_names,
         "mask": mask and mask.href,
-        "mask_sha256": mask and _sha256(Path(mask.href)),
+        "mask_sha256": mask and digests[mask.href],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class ScoreTile:
     store: TileStore
 
     def __call__(self, tile: Tile) -> None:
-        set_limits(Settings())  # on a cluster this is another process
+        _begin()
         compute.use_one_thread_each()
         self.store.write(tile, self.surprise(tile))
 
@@ -58,11 +58,10 @@ class ScoreTile:
         return np.asarray(np.rint(surprise * STEPS) / STEPS, dtype=np.float32)
 
 
-def store_of(scratch: Path, settings: Settings) -> TileStore:
-    """Where all workers can write: the job's own folder, or its namesake in an object store."""
-    if settings.scratch_url:
-        return TileStore(f"{settings.scratch_url.rstrip('/')}/{scratch.name}/surprise.zarr")
-    return TileStore(scratch / "surprise.zarr")
+@cache
+def _begin() -> None:
+    """Once in each process: on a cluster it is another one than the job's."""
+    set_limits(Settings())
 
 
 def score_tiles(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: Report) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from geoanomaly import unfinished
 from geoanomaly.errors import UnknownJobError
 from geoanomaly.jobs import JobStore, Lease
 from geoanomaly.publication import WRITING, Attempt, attempts, discard
@@ -67,7 +68,10 @@ def clear(store: JobStore, settings: Settings) -> None:
 
 
 def clear_ended(store: JobStore, settings: Settings, job_id: str) -> None:
-    """Unfinished work is of use only while the job may go on."""
+    """Unfinished work is of use only while the job may go on.
+
+    `OSError` when an object store keeps it: the mark stays for the next time.
+    """
     try:
         status = store.get(job_id).status
     except UnknownJobError:
@@ -77,7 +81,7 @@ def clear_ended(store: JobStore, settings: Settings, job_id: str) -> None:
     if status is not JobStatus.SUCCESSFUL:
         # Its worker was killed after the rename and before the row said so.
         shutil.rmtree(settings.jobs_dir / job_id, ignore_errors=True)
-    shutil.rmtree(settings.scratch_dir / job_id, ignore_errors=True)
+    unfinished.clear(settings.scratch_dir / job_id, settings)
 
 
 def _token(lease: Lease) -> str:

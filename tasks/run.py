@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import threading
 import time
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from geoanomaly import unfinished
 from geoanomaly.errors import (
     GeoanomalyError,
     JobCancelledError,
@@ -75,7 +75,10 @@ class Runner:
         ending = self._work(lease, job, own)
         insist(lambda: ending(lease), settings.lease_seconds)
         leftovers.clear_own(own, lease)
-        leftovers.clear_ended(self.store, settings, job_id)
+        try:
+            leftovers.clear_ended(self.store, settings, job_id)
+        except OSError as error:
+            log.warning("Job %s: its unfinished work is left to the sweep: %s", job_id, error)
 
     def _work(self, lease: Lease, job: Job, settings: Settings) -> Ending:
         seconds = settings.lease_seconds
@@ -133,7 +136,7 @@ class Runner:
             if isinstance(error, SandboxError):
                 self.store.count("sandbox_refusals", error.reason)
             if is_full(error, settings.data_dir) and self.store.holds(job.id, lease.fence):
-                shutil.rmtree(settings.scratch_dir / job.id, ignore_errors=True)
+                unfinished.make_room(settings.scratch_dir / job.id)
             self.store.fail(lease, reason)
 
         return fail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from geoanomaly.settings import Settings
 # As a job does it: tests run side by side, and threads that spin at barriers cost them dearly.
 for _library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_library, "1")
+
+# A shell that starts the tests in the background has Ctrl-C ignored, also by the children whose
+# answer to it is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # CI machines stall; how long an example takes says nothing there.
 hypothesis.settings.register_profile("geoanomaly", deadline=None, max_examples=40)

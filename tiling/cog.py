@@ -162,18 +162,21 @@ class _Writing:
 
     def compress(self, threads: int) -> None:
         floating = np.issubdtype(np.dtype(self.profile.dtype), np.floating)
-        rasterio.shutil.copy(
-            self.plain,
-            self.partial,
-            driver="COG",
-            COMPRESS="DEFLATE",  # the one that every desktop GIS reads
-            PREDICTOR="FLOATING_POINT" if floating else "STANDARD",
-            LEVEL=1,  # scores are noise to a compressor: 6 takes twice as long for 1.5 % less
-            BLOCKSIZE=256,  # of which a tile of a web map needs few, read at random
-            OVERVIEW_RESAMPLING=self.profile.resampling,
-            NUM_THREADS=threads,
-            BIGTIFF="IF_SAFER",
-        )
+        # The overviews wait in a file of their own, which would be packed, slowly, only to be
+        # unpacked again.
+        with rasterio.Env(COG_TMP_COMPRESSION="NONE"):
+            rasterio.shutil.copy(
+                self.plain,
+                self.partial,
+                driver="COG",
+                COMPRESS="DEFLATE",  # the one that every desktop GIS reads
+                PREDICTOR="FLOATING_POINT" if floating else "NO",
+                LEVEL=1,  # scores are noise to a compressor: 6 takes twice as long for 1.5 % less
+                BLOCKSIZE=256,  # of which a tile of a web map needs few, read at random
+                OVERVIEW_RESAMPLING=self.profile.resampling,
+                NUM_THREADS=threads,
+                BIGTIFF="IF_SAFER",
+            )
         _check(self.partial)
 
 

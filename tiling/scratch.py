@@ -90,10 +90,6 @@ class TileStore:
             return False
         return True
 
-    def remove(self) -> None:
-        """Everything in it."""
-        sync(self.open().store_path.delete_dir())
-
 
 def _chunk(array: zarr.Array[Any], tile: Tile) -> StorePath:
     return array.store_path / array.metadata.encode_chunk_key(tile.index)

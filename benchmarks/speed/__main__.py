@@ -177,7 +177,12 @@ class Bench:
         path = scene(size, self._scenes)
         say(f"the network alone, and {rounds} x detect: {size.megapixels:,.0f} MP")
         return self._child(
-            "efficiency", scene=str(path), model=self.model, bands=BANDS, rounds=rounds
+            "efficiency",
+            scene=str(path),
+            first=str(scene(self.plan.tiny, self._scenes)),
+            model=self.model,
+            bands=BANDS,
+            rounds=rounds,
         )
 
     def _detect(

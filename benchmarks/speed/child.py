@@ -71,11 +71,15 @@ def detect(scene: str, model: str, data: str, **options: Any) -> dict[str, Any]:
     return {"seconds": seconds, "steps": result.summary["seconds"], "sha256": digest}
 
 
-def efficiency(scene: str, model: str, data: str, bands: int, rounds: int) -> dict[str, Any]:
+def efficiency(
+    scene: str, first: str, model: str, data: str, bands: int, rounds: int
+) -> dict[str, Any]:
     """Jobs, and the network alone before and after each: megapixels a second at its best shape.
 
-    In turns, because the machine's own speed changes while others use it.
+    In turns, because the machine's own speed changes while others use it. first: done before,
+    because the first job of a process imports much.
     """
+    detect(first, model, data)
     settings = Settings(data_dir=Path(data))
     set_limits(settings)
     loaded = load_model(settings.models_dir / model)

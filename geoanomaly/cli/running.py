@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from geoanomaly import __version__
+from geoanomaly import __version__, unfinished
 from geoanomaly.cli.progress import progress_line
 from geoanomaly.errors import ParameterError
 from geoanomaly.remote import remote_url, upload
@@ -44,7 +43,7 @@ def run_here(spec: JobSpec, out: Path) -> dict[str, Any]:
     name = f".work-{_digest(spec, settings)}"
     with (
         _local(out) as local,
-        _work_folder(local, local / name) as scratch,
+        _work_folder(local, local / name, settings) as scratch,
         progress_line() as report,
     ):
         result = run(spec, out=local, scratch=scratch, settings=settings, report=report)
@@ -64,7 +63,7 @@ def _local(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _work_folder(out: Path, folder: Path) -> Iterator[Path]:
+def _work_folder(out: Path, folder: Path, settings: Settings) -> Iterator[Path]:
     """`folder` in `out`, removed at the end unless Ctrl-C left work in it to go on from."""
     made = not out.exists()
     try:
@@ -82,10 +81,17 @@ def _work_folder(out: Path, folder: Path) -> Iterator[Path]:
         typer.echo(f"\nstopped: {rest}", err=True)
         raise typer.Exit(130) from None
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder, settings)
         _remove_if_empty(out, made)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    _clear(folder, settings)
+
+
+def _clear(folder: Path, settings: Settings) -> None:
+    try:
+        unfinished.clear(folder, settings)
+    except OSError as error:  # is not what the user waits for
+        typer.echo(f"note: {error}", err=True)
 
 
 def _remove_if_empty(out: Path, made: bool) -> None:

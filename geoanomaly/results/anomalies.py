@@ -10,7 +10,7 @@ import rasterio
 
 from geoanomaly.results.groups import STRIP, Groups, find_groups, masks
 from geoanomaly.results.places import Places
-from geoanomaly.results.polygons import Pixels, Polygons, mapped, outlines
+from geoanomaly.results.polygons import Pixels, Polygons, outlines
 from geoanomaly.results.polygons import trace as trace_labels
 from geoanomaly.types import Anomaly
 
@@ -50,8 +50,8 @@ def _outlines(mask: Any, groups: Groups) -> Polygons:
         transform = mask.window_transform(window)
         if window.height > 2 * STRIP:
             # Of one large group, whose pixels one by one would take more memory.
-            here, traced = trace_labels(numbers)
-            found[here - 1] = mapped(traced, transform)
+            traced = trace_labels(numbers)
+            found[np.unique(traced.number) - 1] = traced.polygons(transform)
             continue
         inside = np.flatnonzero(numbers)
         inside = inside[np.argsort(numbers.flat[inside], kind="stable")]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from geoanomaly.results.places import Places
 from geoanomaly.results.rasters import HEATMAP, MASK, above, heatmap_profile, mask_profile
 from geoanomaly.results.regions import centre, outlines
 from geoanomaly.results.source import Source
+from geoanomaly.results.vectors import write_geojson, write_gpkg
 from geoanomaly.types import Progress, Report, silent
 from tiling.cog import write_cog
 from tiling.grid import TileGrid
@@ -190,22 +190,17 @@ def anomaly_frame(source: Source) -> geopandas.GeoDataFrame:
 
 def _write_vector(frame: geopandas.GeoDataFrame, target: Path) -> None:
     kind = target.suffix
-    # The two formats whose standards know one CRS.
-    lonlat = frame if frame.crs is None else frame.to_crs("EPSG:4326")
-    with warnings.catch_warnings():
-        # A pixel grid without CRS is no mistake here.
-        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
-        if kind == ".gpkg":
-            frame.to_file(target, driver="GPKG", layer="anomalies", geometry_type="Unknown")
-        elif kind == ".parquet":
-            frame.to_parquet(target)
-        elif kind == ".geojson":
-            target.write_text(lonlat.to_json(drop_id=True))
-        elif kind == ".kml":
-            named = lonlat.assign(Name=[f"Anomaly {number}" for number in lonlat["id"]])
-            named.to_file(target, driver="KML", engine="pyogrio")
-        else:
-            _write_csv(frame, target)
+    if kind == ".gpkg":
+        write_gpkg(frame, target)
+    elif kind == ".parquet":
+        frame.to_parquet(target)
+    elif kind == ".geojson":
+        write_geojson(frame, target)
+    elif kind == ".kml":
+        named = frame.assign(Name=[f"Anomaly {number}" for number in frame["id"]])
+        named.to_crs("EPSG:4326").to_file(target, driver="KML", engine="pyogrio")
+    else:
+        _write_csv(frame, target)
 
 
 def _write_csv(frame: geopandas.GeoDataFrame, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rio_stac import create_stac_item
 from geoanomaly.results.legend import RAMP, surprise_at
 from geoanomaly.results.preview import Picture, draw_preview
 from geoanomaly.results.rasters import HEATMAP, MASK, NODATA, above, heatmap_profile, mask_profile
+from geoanomaly.results.vectors import write_geojson, write_gpkg
 from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly
 from tiling.cog import PlainTiles, plain_tiles, whole_file
@@ -131,17 +131,10 @@ def write_vectors(out: Path, anomalies: Sequence[Anomaly], crs: Any) -> None:
         geometry=shapes,
         crs=crs,
     )
-    lonlat = frame if crs is None else frame.to_crs("EPSG:4326")
-    # Seven decimals, a centimetre, and rings in the standard's order.
-    standard = {} if crs is None else {"RFC7946": "YES"}
-    with warnings.catch_warnings():
-        # A pixel grid without CRS is no mistake here.
-        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
-        with whole_file(out / "anomalies.gpkg") as partial:
-            frame.to_file(partial, driver="GPKG", layer="anomalies", geometry_type="Unknown")
-        with whole_file(out / "anomalies.geojson") as partial:
-            # By GDAL, which is several times faster than `to_json`.
-            lonlat.to_file(partial, driver="GeoJSON", geometry_type="Unknown", **standard)
+    with whole_file(out / "anomalies.gpkg") as partial:
+        write_gpkg(frame, partial)
+    with whole_file(out / "anomalies.geojson") as partial:
+        write_geojson(frame, partial)
 
 
 def write_style(out: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,39 @@ class Pixels:
     col: Index
 
 
+@dataclass(frozen=True)
+class Traced:
+    """Outlines before they are shapes: to make those costs more than all else.
+
+    number (parts,): of the group that a part belongs to, rising; points (n, 2): (column, row);
+    rings, parts: where each ring begins among the points, each part among the rings, and the end.
+    """
+
+    number: Index
+    points: NDArray[np.float64]
+    rings: Index
+    parts: Index
+
+    def moved(self, shift: Index) -> Traced:
+        """Each part by its own (columns, rows), (parts, 2)."""
+        points = np.diff(self.rings[self.parts])
+        return replace(self, points=self.points + np.repeat(shift, points, axis=0))
+
+    def polygons(self, transform: Affine) -> Polygons:
+        """Of each number one, on the map; of several parts if it has them."""
+        a, b, c, d, e, f = transform[:6]
+        points = self.points @ np.array([[a, d], [b, e]]) + (c, f)
+        offsets = (self.rings, self.parts)
+        made: Any = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, offsets)
+        numbers, owner = np.unique(self.number, return_inverse=True)
+        many = np.bincount(owner)[owner] > 1
+        polygons = np.empty(len(numbers), dtype=object)
+        polygons[owner[~many]] = made[~many]
+        together, group = np.unique(owner[many], return_inverse=True)
+        polygons[together] = shapely.multipolygons(made[many], indices=group)
+        return polygons
+
+
 def outlines(pixels: Pixels, transform: Affine) -> Polygons:
     """The polygon of each group on the map, valid: parts that meet at a corner are parts.
 
@@ -49,9 +83,9 @@ def outlines(pixels: Pixels, transform: Affine) -> Polygons:
         rows, cols = pixels.row[inside] - shift[0, owner], pixels.col[inside] - shift[1, owner]
         sheet = np.zeros((int(rows.max()) + 1, int(cols.max()) + 1), np.int32)
         sheet[rows, cols] = owner + 1
-        _, traced = trace(sheet)
-        found[groups] = _moved(traced, shift[::-1].T)
-    return mapped(found, transform)
+        traced = trace(sheet)
+        found[groups] = traced.moved(shift[::-1].T[traced.number - 1]).polygons(transform)
+    return found
 
 
 def _sheets(sizes: Index) -> Iterator[tuple[Index, Index]]:
@@ -73,44 +107,23 @@ def _sheets(sizes: Index) -> Iterator[tuple[Index, Index]]:
         yield np.array(groups), np.array(places).T
 
 
-def trace(labels: NDArray[np.int32]) -> tuple[Index, Polygons]:
-    """The numbers above 0 in rising order, and the valid polygon of each in (column, row)."""
+def trace(labels: NDArray[np.int32]) -> Traced:
+    """What has a number above 0, each valid: parts that meet at a corner are parts."""
     # Rings of four-neighbours never touch themselves; those of eight would have to be cut.
     found = [
         (int(number), part["coordinates"])
         for part, number in shapes(labels, mask=labels > 0, connectivity=4, transform=_UPWARDS)
     ]
     found.sort(key=lambda each: each[0])
-    numbers, owner = np.unique([number for number, _ in found], return_inverse=True)
-    parts = shapely.transform(_polygons([rings for _, rings in found]), lambda xy: xy * (1, -1))
-    many = np.bincount(owner)[owner] > 1
-    polygons = np.empty(len(numbers), dtype=object)
-    polygons[owner[~many]] = parts[~many]
-    together, group = np.unique(owner[many], return_inverse=True)
-    polygons[together] = shapely.multipolygons(parts[many], indices=group)
-    return numbers, polygons
-
-
-def _polygons(parts: Sequence[Any]) -> Polygons:
-    """GeoJSON coordinates of polygons, all at once."""
-    rings = [(owner, ring) for owner, part in enumerate(parts) for ring in part]
-    if not rings:
-        return np.empty(0, dtype=object)
-    made: Any = shapely.linearrings(
-        np.concatenate([ring for _, ring in rings]),
-        indices=np.repeat(np.arange(len(rings)), [len(ring) for _, ring in rings]),
+    rings = [ring for _, part in found for ring in part]
+    axes = np.fromiter(chain.from_iterable(chain.from_iterable(rings)), np.float64)
+    return Traced(
+        np.array([number for number, _ in found], dtype=np.intp),
+        axes.reshape(-1, 2) * (1, -1),
+        _bounds([len(ring) for ring in rings]),
+        _bounds([len(part) for _, part in found]),
     )
-    return np.asarray(shapely.polygons(made, indices=[owner for owner, _ in rings]))
 
 
-def _moved(polygons: Polygons, shifts: Index) -> Polygons:
-    """Each by its own (x, y)."""
-    points, owner = shapely.get_coordinates(polygons, return_index=True)
-    return np.asarray(shapely.set_coordinates(polygons, points + shifts[owner]))
-
-
-def mapped(polygons: Polygons, transform: Affine) -> Polygons:
-    """From (column, row) to the CRS."""
-    a, b, c, d, e, f = transform[:6]
-    linear, origin = np.array([[a, d], [b, e]]), (c, f)
-    return np.asarray(shapely.transform(polygons, lambda points: points @ linear + origin))
+def _bounds(lengths: list[int]) -> Index:
+    return np.cumsum([0, *lengths])

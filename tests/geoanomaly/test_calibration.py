@@ -56,6 +56,17 @@ def test_surprise_is_the_normal_tail() -> None:
     assert found[3] == pytest.approx(2, abs=1e-3)
 
 
+def test_knots_of_the_tail_are_close_enough() -> None:
+    """Between them too, far below what a heatmap keeps; and the last is beyond the ceiling."""
+    deviates = np.random.default_rng(0).uniform(-9, 21, 100_000)
+    found = LogNormal(0.0, 1.0, 10).surprise(np.exp(deviates).astype(np.float32))
+    exact = -norm.logsf(np.log(np.exp(deviates).astype(np.float32))) / np.log(10)
+    near = deviates < 6
+    assert np.abs(found - exact)[near].max() < 5e-6
+    assert np.allclose(found, exact, rtol=2e-6, atol=5e-6)
+    assert -norm.logsf(21.9) / np.log(10) > CEILING
+
+
 def test_ends_of_the_scale() -> None:
     calibration = LogNormal(median=0.0, sigma=0.1, pixels=10)
     nan, zero, huge = calibration.surprise(np.array([np.nan, 0, 1e30], dtype=np.float32))

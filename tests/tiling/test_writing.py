@@ -56,16 +56,6 @@ def test_a_chunk_that_exists_is_done_even_if_it_is_all_nan(tmp_path: Path) -> No
     assert (cores[4] == 1).all()
 
 
-def test_a_removed_store_is_made_anew(tmp_path: Path) -> None:
-    store = TileStore(str(tmp_path / "s.zarr"))
-    store.create(GRID)
-    store.write(next(iter(GRID)), np.ones(next(iter(GRID)).shape, np.float32))
-    store.remove()
-    assert not store.exists()
-    store.create(GRID)
-    assert len(store.missing(GRID)) == len(GRID)
-
-
 def test_creating_again_keeps_what_is_done(tmp_path: Path) -> None:
     store = TileStore(tmp_path / "s.zarr")
     store.create(GRID)
