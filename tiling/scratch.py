@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class TileStore:
     def create(self, grid: TileGrid) -> None:
         """Make the array unless it is there already, for this very grid."""
         if not self.exists():
+            _opened.cache_clear()
             zarr.create_array(
                 self.location,
                 shape=tuple(grid.geobox.shape),
@@ -67,7 +69,7 @@ class TileStore:
         return zarr.open_array(self.location, mode="r+").with_config(_CONFIG)
 
     def write(self, tile: Tile, core: NDArray[np.float32]) -> None:
-        self.open()[tile.core] = core
+        _opened(self)[tile.core] = core
 
     def cores(self, grid: TileGrid) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
         """Every tile with its core, NaN where there is none."""
@@ -89,6 +91,12 @@ class TileStore:
         except (ValueError, RuntimeError):  # The checksum, the decompressor.
             return False
         return True
+
+
+@lru_cache(maxsize=4)
+def _opened(store: TileStore) -> zarr.Array[Any]:
+    """Not anew for each tile, which in an object store is a request more."""
+    return store.open()
 
 
 def _chunk(array: zarr.Array[Any], tile: Tile) -> StorePath:

@@ -61,7 +61,7 @@ def find_groups(mask: Any, scores: Any, *, smallest: int, count: int) -> Groups:
     kept = opened = none = _of_pixels(*(np.zeros(0) for _ in range(3)))
     above: Labels = np.zeros(mask.width, dtype=np.int32)  # in the row above, of open groups
     for window in _strips(mask.height, mask.width):
-        labels, number = label(mask.read(1, window=window) == 1, EIGHT)
+        labels, number = _labelled(mask, window)
         found = _measure(labels, scores, window) if number else none
         merged = _merge(len(opened), above, labels[0], number)
         groups = _combine(_joined(opened, found), merged)
@@ -96,10 +96,18 @@ def _numbered(
     mask: Any, groups: Groups, chosen: NDArray[Any], rows: tuple[int, int], cols: tuple[int, int]
 ) -> tuple[Window, Labels]:
     window = Window.from_slices(rows, cols)
-    labels, number = label(mask.read(1, window=window) == 1, EIGHT)
+    labels, number = _labelled(mask, window)
     names = np.zeros(number + 1, dtype=np.int32)
     names[labels[groups.row[chosen] - rows[0], groups.col[chosen] - cols[0]]] = chosen + 1
     return window, names[labels]
+
+
+def _labelled(mask: Any, window: Window) -> tuple[Labels, int]:
+    hot = mask.read(1, window=window) == 1
+    if not hot.any():  # as most of a sparse scene
+        return np.zeros(hot.shape, np.int32), 0
+    labels, number = label(hot, EIGHT)
+    return labels.astype(np.int32, copy=False), number
 
 
 def _strips(height: int, width: int) -> Iterator[Window]:

@@ -96,6 +96,8 @@ def plain_rasters(
     def cores() -> Iterator[tuple[Tile, tuple[NDArray[Any], NDArray[Any]]]]:
         nonlocal tally
         for tile, core in store.cores(grid):
+            if np.isnan(core).all():
+                continue
             mask = above(core, threshold.surprise)
             tally = tally.plus(core, mask)
             yield tile, (core, mask)

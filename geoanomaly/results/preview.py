@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -18,8 +20,8 @@ from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.scenes.sensors import display_bands
 
 MAX_SIDE = 768
-STRIP = 64
-"""Rows of the picture that are read at a time."""
+FEW_ROWS = 256
+"""Of a scene whose blocks are lines: not each by itself."""
 
 GAP, TITLE, LEGEND, LINE = 12, 26, 300, 20
 """Pixels: between the parts, above the pictures, beside them, from line to line."""
@@ -112,11 +114,19 @@ def scene_picture(inputs: Inputs) -> Picture:
     height, width = _fitting((inputs.geobox.shape.y, inputs.geobox.shape.x))
     data = np.empty((len(indexes), height, width))
     with rasterio.open(info.scene.href) as raster:
-        for top in range(0, height, STRIP):
-            rows = slice(top, min(top + STRIP, height))
+        for rows in _strips(raster, inputs.clip, height):
             data[:, rows] = _strip(raster, indexes, inputs.clip, rows, (height, width))
     picture = np.moveaxis(np.stack([_stretch(band) for band in data]), 0, -1)
     return np.broadcast_to((picture * 255).astype(np.uint8), (height, width, 3)).copy()
+
+
+def _strips(raster: Any, clip: Clip, height: int) -> Iterator[slice]:
+    """Rows of a picture that come from one row of blocks, which then are decoded once."""
+    step = (clip.rows.stop - clip.rows.start) / height
+    sampled = clip.rows.start + (np.arange(height) + 0.5) * step
+    blocks = sampled // max(raster.block_shapes[0][0], FEW_ROWS)
+    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1), height]
+    return (slice(int(top), int(bottom)) for top, bottom in pairwise(edges))
 
 
 def _strip(
@@ -124,7 +134,7 @@ def _strip(
 ) -> NDArray[np.float64]:
     """Rows of the picture, (band, y, x), NaN = no data.
 
-    Values and validity of a few rows at a time: the second finds the first's blocks decoded.
+    Of a few rows at a time, so that validity finds the blocks decoded.
     """
     top, height = clip.rows.start, clip.rows.stop - clip.rows.start
     window = Window.from_slices(

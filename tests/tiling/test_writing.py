@@ -106,3 +106,21 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         write_cog(tmp_path / "h.tif", GRID.geobox, PROFILE, cores())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_tile_was_written_there_is_no_data_and_no_block(tmp_path: Path) -> None:
+    """Nor where a tile is all nodata: the same bytes."""
+    data = pixels()
+    first = next(iter(GRID))
+    whole = np.full_like(data, np.nan)
+    whole[first.core] = data[first.core]
+    sparse, full = tmp_path / "sparse.tif", tmp_path / "full.tif"
+    write_cog(sparse, GRID.geobox, PROFILE, [(first, data[first.core])])
+    write_cog(full, GRID.geobox, PROFILE, ((tile, whole[tile.core]) for tile in GRID))
+    assert sparse.read_bytes() == full.read_bytes()
+    assert cog_validate(sparse, quiet=True)[0]
+    with rasterio.open(sparse) as raster:
+        assert np.array_equal(raster.read(1), whole, equal_nan=True)
+        assert raster.block_size(1, 0, 0) > 0
+        with pytest.raises(rasterio.errors.RasterBlockError):
+            raster.block_size(1, 0, 1)
