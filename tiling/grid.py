@@ -16,14 +16,15 @@ from tiling.types import Tile
 class TileGrid:
     """`geobox` cut into cores of `size` pixels, each read with `halo` pixels around it.
 
-    The last row and column may own fewer pixels; what is read has one shape for
-    all tiles (`read_shape`), because networks give bit-equal results only for
-    inputs of one shape.
+    The last row and column may own fewer pixels. They read no more than they need, which
+    saves a twentieth of a Sentinel-2 tile; or, if `even`, as much as all others, so that
+    what was read can be stacked.
     """
 
     geobox: GeoBox
     size: int
     halo: int = 0
+    even: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.halo < 0:
@@ -34,11 +35,6 @@ class TileGrid:
         """(height, width) of a full core; never larger than the grid."""
         height, width = self.geobox.shape
         return min(self.size, height), min(self.size, width)
-
-    @property
-    def read_shape(self) -> tuple[int, int]:
-        height, width = self.core_shape
-        return height + 2 * self.halo, width + 2 * self.halo
 
     @cached_property
     def _tiles(self) -> GeoboxTiles:
@@ -59,15 +55,17 @@ class TileGrid:
         return (self.tile(row, col) for row in range(rows) for col in range(cols))
 
     def tile(self, row: int, col: int) -> Tile:
-        height, width = self.read_shape
         rows, cols = self._tiles.roi[row, col]
-        top, left = rows.start - self.halo, cols.start - self.halo
         return Tile(
             index=(row, col),
             core=(rows, cols),
-            read=(slice(top, top + height), slice(left, left + width)),
+            read=(self._around(rows, self.core_shape[0]), self._around(cols, self.core_shape[1])),
             geobox=self.geobox[rows, cols],
         )
+
+    def _around(self, span: slice, full: int) -> slice:
+        stop = span.start + full if self.even else span.stop
+        return slice(span.start - self.halo, stop + self.halo)
 
 
 GROUP = 4

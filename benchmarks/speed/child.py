@@ -11,11 +11,16 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import rasterio
@@ -24,29 +29,28 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from torch.utils.flop_counter import FlopCounterMode
 
-from geoanomaly import compute
+from geoanomaly import compute, pipeline
 from geoanomaly.budget import set_limits
+from geoanomaly.fitting import model_for
 from geoanomaly.models import Model, load_model
-from geoanomaly.pipeline import run
 from geoanomaly.settings import Settings
-from geoanomaly.types import JobSpec, Process, Progress, Scene
+from geoanomaly.types import JobSpec, Process, Scene
 from tiling.types import TileBatch
 
-SHAPES = (256, 384, 512, 768)
-LOOK, SECONDS = 1.0, 5.0
-"""Spent on each shape to find the best one, and then each time that the network is timed. For a
-second or two a shared machine may be faster than it can be for long.
-"""
 
-
-def after(scene: str, first: str, model: str, data: str, **options: Any) -> dict[str, Any]:
-    """A job in a process that has done another one; "first": what that took."""
+def after(
+    scene: str, first: str, model: str, data: str, every: int = 0, **options: Any
+) -> dict[str, Any]:
+    """A job in a process that has done another one, which imports much; "first": what that took."""
     before = detect(first, model, data, **options)
-    return {**detect(scene, model, data, **options), "first": before}
+    return {**detect(scene, model, data, every, **options), "first": before}
 
 
-def detect(scene: str, model: str, data: str, **options: Any) -> dict[str, Any]:
-    """The job as the command runs it, after its checks."""
+def detect(scene: str, model: str, data: str, every: int = 0, **options: Any) -> dict[str, Any]:
+    """The job as the command runs it, after its checks.
+
+    every: of so many tiles one is scored again, to time the "network" alone.
+    """
     settings = Settings(data_dir=Path(data), max_pixels=10**11, **options)
     set_limits(settings)
     spec = JobSpec(
@@ -54,61 +58,116 @@ def detect(scene: str, model: str, data: str, **options: Any) -> dict[str, Any]:
         (Scene(scene, sensor="generic"),),
         model=model,
     )
-    seen: list[tuple[float, Progress]] = []
-    with TemporaryDirectory(dir=data) as folder:
+    alone = NetworkAlone(every)
+    with TemporaryDirectory(dir=data) as folder, alone.watching():
         out = Path(folder) / "out"
         start = time.perf_counter()
-        result = run(
+        result = pipeline.run(
             spec,
             out=out,
             scratch=Path(folder) / "scratch",
             settings=settings,
-            report=lambda progress: seen.append((time.perf_counter() - start, progress)),
+            report=lambda _: None,
         )
         seconds = time.perf_counter() - start
         with (out / "heatmap.tif").open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"seconds": seconds, "steps": result.summary["seconds"], "sha256": digest}
-
-
-def efficiency(
-    scene: str, first: str, model: str, data: str, bands: int, rounds: int
-) -> dict[str, Any]:
-    """Jobs, and the network alone before and after each: megapixels a second at its best shape.
-
-    In turns, because the machine's own speed changes while others use it. first: done before,
-    because the first job of a process imports much.
-    """
-    detect(first, model, data)
-    settings = Settings(data_dir=Path(data))
-    set_limits(settings)
-    loaded = load_model(settings.models_dir / model)
-
-    def rate(shape: int, seconds: float = SECONDS) -> float:
-        batch = _batch(shape + 2 * loaded.detector.halo, bands)
-        return _rate(loaded, batch, settings.threads, seconds) * shape**2 / 1e6
-
-    shapes = {shape: rate(shape, LOOK) for shape in SHAPES}
-    best = max(shapes, key=shapes.__getitem__)
-    rates, jobs = [rate(best)], []
-    for _ in range(rounds):
-        jobs.append(detect(scene, model, data))
-        rates.append(rate(best))
+    steps, extra = dict(result.summary["seconds"]), sum(alone.seconds) / settings.threads
+    steps["scoring"] -= extra
     return {
-        "limit": {
-            "megapixels_per_second": fmean(rates),
-            "shape": best,
-            "all": shapes,
-            "rates": rates,
-            "kflop_per_pixel": _kflop(loaded, bands),
-        },
-        "jobs": jobs,
+        "seconds": seconds - extra,
+        "steps": steps,
+        "sha256": digest,
+        "network": alone.told(settings.threads) if every else None,
     }
 
 
-def _kflop(model: Model, bands: int, side: int = 512) -> float:
+class NetworkAlone:
+    """Times a network while a job runs: what it has just scored, it scores again from memory.
+
+    A shared machine changes its speed by a third from one half minute to the next, so that what
+    is timed before or after a job says little of it.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.seconds: list[float] = []
+        self._every, self._number = every, count()
+        self._pixels = 0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        if not self._every:
+            yield
+            return
+
+        def watched(*arguments: Any) -> Model:
+            model = model_for(*arguments)
+            return replace(model, detector=_Watched(model.detector, self))
+
+        with patch("geoanomaly.pipeline.model_for", watched):
+            yield
+
+    def score(self, detector: Any, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
+        found = np.asarray(detector.score(batches))
+        if next(self._number) % self._every == 0:
+            start = time.perf_counter()
+            detector.score(batches)
+            self.seconds.append(time.perf_counter() - start)
+            height, width = (side - 2 * detector.halo for side in found.shape[1:])
+            self._pixels += height * width
+        return found
+
+    def told(self, threads: int) -> dict[str, Any]:
+        rate = self._pixels * threads / sum(self.seconds) / 1e6
+        return {"megapixels_per_second": rate, "tiles": len(self.seconds)}
+
+
+@dataclass(frozen=True)
+class _Watched:
+    detector: Any
+    clock: NetworkAlone
+
+    def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
+        return self.clock.score(self.detector, batches)
+
+    def to(self, device: torch.device) -> _Watched:
+        return replace(self, detector=self.detector.to(device))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.detector, name)
+
+
+SHAPES = (256, 384, 512, 768)
+OWN = 512
+ROUNDS, SECONDS = 3, 0.6
+
+
+def network(model: str, data: str, bands: int) -> dict[str, Any]:
+    """What a pixel costs, and how much faster than at the job's shape it is at the best one.
+
+    In turns, for the same reason.
+    """
+    settings = Settings(data_dir=Path(data))
+    set_limits(settings)
+    loaded = load_model(settings.models_dir / model)
+    batches = {shape: _batch(shape + 2 * loaded.detector.halo, bands) for shape in SHAPES}
+
+    def rate(shape: int) -> float:
+        return _rate(loaded, batches[shape], settings.threads, SECONDS) * shape**2
+
+    turns = [{shape: rate(shape) for shape in SHAPES} for _ in range(ROUNDS)]
+    faster = {shape: median(turn[shape] / turn[OWN] for turn in turns) for shape in SHAPES}
+    best = max(faster, key=faster.__getitem__)
+    return {
+        "shape": best,
+        "faster": faster[best],
+        "all": faster,
+        "kflop_per_pixel": _kflop(loaded, batches[OWN], OWN),
+    }
+
+
+def _kflop(model: Model, batch: TileBatch, side: int) -> float:
     """Of the network's products and filters for one pixel of a tile's core."""
-    batch = _batch(side + 2 * model.detector.halo, bands)
     with FlopCounterMode(display=False) as counter:
         model.detector.score((batch,))
     return float(counter.get_total_flops() / side**2 / 1000)
@@ -121,8 +180,6 @@ def _batch(side: int, bands: int) -> TileBatch:
 
 def _rate(model: Model, batch: TileBatch, threads: int, seconds: float) -> float:
     """Batches a second, on as many threads as a job has."""
-    from concurrent.futures import ThreadPoolExecutor
-
     compute.use_one_thread_each()
 
     def work(until: float) -> int:
@@ -172,7 +229,7 @@ if __name__ == "__main__":
     works: dict[str, Callable[..., dict[str, Any]]] = {
         "detect": detect,
         "after": after,
-        "efficiency": efficiency,
+        "network": network,
         "peer": peer,
     }
     found = works[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -270,7 +270,7 @@ def _survey(inputs: Inputs, seed: int) -> tuple[Sample, float]:
 
 def _at_random(inputs: Inputs, halo: int, seed: int) -> Iterator[Tile]:
     """The windows that touch the area."""
-    grid = inputs.tiles(WINDOW, halo)
+    grid = inputs.windows(WINDOW, halo)
     for number in np.random.default_rng(seed).permutation(len(grid)):
         tile = grid.tile(*divmod(int(number), grid.shape[1]))
         if inputs.inside(tile).any():

@@ -70,6 +70,10 @@ class Inputs:
     def tiles(self, size: int, halo: int) -> TileGrid:
         return TileGrid(self.geobox, size, halo)
 
+    def windows(self, size: int, halo: int) -> TileGrid:
+        """Tiles that are read at one shape, to be stacked."""
+        return TileGrid(self.geobox, size, halo, even=True)
+
     def empty(self, tile: Tile) -> bool:
         """Has a scene no data in the whole core? Its first band tells, without the others."""
         rows, cols = self._on_scenes(*tile.core)

@@ -125,7 +125,7 @@ def _budget(inputs: Inputs, halo: int) -> int:
 
 def _shuffled(inputs: Inputs, halo: int, seed: int) -> Iterator[Tile]:
     """The windows that touch the area, in a seeded random order."""
-    grid = inputs.tiles(WINDOW, halo)
+    grid = inputs.windows(WINDOW, halo)
     for number in np.random.default_rng(seed).permutation(len(grid)):
         tile = grid.tile(*divmod(int(number), grid.shape[1]))
         if inputs.inside(tile).any():

@@ -11,13 +11,17 @@ from rasterio.transform import Affine
 from tiling.grid import TileGrid, spread
 
 grids = st.builds(
-    lambda height, width, size, halo: TileGrid(
-        GeoBox((height, width), Affine(10, 0, 500_000, 0, -10, 5_400_000), "EPSG:32633"), size, halo
+    lambda height, width, size, halo, even: TileGrid(
+        GeoBox((height, width), Affine(10, 0, 500_000, 0, -10, 5_400_000), "EPSG:32633"),
+        size,
+        halo,
+        even,
     ),
     st.integers(1, 200),
     st.integers(1, 200),
     st.integers(9, 250),
     st.integers(0, 40),
+    st.booleans(),
 )
 
 
@@ -37,10 +41,12 @@ def test_a_tile_is_georeferenced_like_its_part_of_the_whole(grid: TileGrid) -> N
 
 
 @given(grids)
-def test_all_windows_have_one_shape_and_hold_their_core(grid: TileGrid) -> None:
+def test_all_windows_hold_their_core_and_its_halo(grid: TileGrid) -> None:
     for tile in grid:
         rows, cols = tile.read
-        assert (rows.stop - rows.start, cols.stop - cols.start) == grid.read_shape
+        height, width = grid.core_shape if grid.even else tile.shape
+        assert rows.stop - rows.start == height + 2 * grid.halo
+        assert cols.stop - cols.start == width + 2 * grid.halo
         inner_rows, inner_cols = tile.inner
         assert inner_rows.start == inner_cols.start == grid.halo
         assert (
@@ -52,8 +58,12 @@ def test_all_windows_have_one_shape_and_hold_their_core(grid: TileGrid) -> None:
 @given(grids)
 def test_cut_and_stitched_equals_whole(grid: TileGrid) -> None:
     whole = np.random.default_rng(0).normal(size=grid.geobox.shape)
-    height, width = grid.read_shape
-    padded = np.pad(whole, ((grid.halo, height), (grid.halo, width)), constant_values=np.nan)
+    height, width = grid.core_shape
+    padded = np.pad(
+        whole,
+        ((grid.halo, grid.halo + height), (grid.halo, grid.halo + width)),
+        constant_values=np.nan,
+    )
     stitched = np.full_like(whole, np.nan)
     for tile in grid:
         rows, cols = tile.read
