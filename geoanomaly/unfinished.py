@@ -8,14 +8,13 @@ from pathlib import Path
 from geoanomaly import remote
 from geoanomaly.settings import Settings
 
+TILES = "surprise.zarr"
+
 
 def tiles(folder: Path, settings: Settings) -> Path | str:
-    """Where all workers can write tiles: in the job's own folder, or in its namesake's bucket."""
-    return (
-        f"{_namesake(folder, settings)}/surprise.zarr"
-        if settings.scratch_url
-        else (folder / "surprise.zarr")
-    )
+    """Where all workers can write tiles: in the folder, or in its namesake in an object store."""
+    there = _namesake(folder, settings)
+    return f"{there}/{TILES}" if there else folder / TILES
 
 
 def clear(folder: Path, settings: Settings) -> None:
@@ -23,8 +22,9 @@ def clear(folder: Path, settings: Settings) -> None:
 
     `OSError` when the object store does not do it; the folder stays then.
     """
-    if settings.scratch_url:
-        remote.remove(_namesake(folder, settings))
+    there = _namesake(folder, settings)
+    if there:
+        remote.remove(there)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -37,5 +37,7 @@ def make_room(folder: Path) -> None:
             each.unlink(missing_ok=True)
 
 
-def _namesake(folder: Path, settings: Settings) -> str:
-    return f"{(settings.scratch_url or '').rstrip('/')}/{folder.name}"
+def _namesake(folder: Path, settings: Settings) -> str | None:
+    """Of the job's folder in the object store."""
+    url = settings.scratch_url
+    return f"{url.rstrip('/')}/{folder.name}" if url else None
