@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from geoanomaly import __version__, unfinished
+from geoanomaly import __version__
 from geoanomaly.cli.progress import progress_line
 from geoanomaly.errors import ParameterError
 from geoanomaly.remote import remote_url, upload
@@ -88,6 +88,8 @@ def _work_folder(out: Path, folder: Path, settings: Settings) -> Iterator[Path]:
 
 
 def _clear(folder: Path, settings: Settings) -> None:
+    from geoanomaly import unfinished  # settings, which are slow to import
+
     try:
         unfinished.clear(folder, settings)
     except OSError as error:  # is not what the user waits for
