@@ -72,8 +72,8 @@ _RISE = np.diff(_TAIL, append=_TAIL[-1])
 def _normal_tail(deviate: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """-log10 of the share of normal deviates above; NaN stays NaN.
 
-    Between knots a straight line, 2e-6 off at most: the function itself would take half as
-    long as the reading of the pixels. It has passed `CEILING` at the last knot.
+    Between knots a straight line, 2e-6 off at most: the function itself would take more than
+    half as long as the reading of the pixels. It has passed `CEILING` at the last knot.
     """
     place = np.clip((deviate - _LOWEST) * _KNOTS_A_DEVIATE, 0, len(_TAIL) - 1)
     knot = np.nan_to_num(place).astype(np.intp)

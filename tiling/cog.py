@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterBlockError
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
@@ -187,4 +188,15 @@ def _check(path: Path) -> None:
         raise OSError(f"{path.name} is not a valid COG: {'; '.join(errors)}")
     with rasterio.open(path) as raster:
         # A torn write opens cleanly; the last block is what it lacks.
-        raster.read(1, window=Window(raster.width - 1, raster.height - 1, 1, 1))
+        raster.read(1, window=_last_block(raster))
+
+
+def _last_block(raster: Any) -> Window:
+    """The last one that is stored, or one that is not if none is."""
+    height, width = raster.block_shapes[0]
+    for row in reversed(range(0, raster.height, height)):
+        for col in reversed(range(0, raster.width, width)):
+            with suppress(RasterBlockError):  # a block without data is not there
+                raster.block_size(1, row // height, col // width)
+                return Window(col, row, 1, 1)
+    return Window(0, 0, 1, 1)

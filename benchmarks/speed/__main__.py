@@ -150,8 +150,7 @@ class Bench:
                 "large": large,
                 "cheap": cheap,
                 "dear": dear,
-                "cluster": turns[-1],
-                "cluster_turns": turns,
+                "cluster": turns,
             },
         }
 

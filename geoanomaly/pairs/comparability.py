@@ -25,10 +25,9 @@ from geoanomaly.normalise import fit_normaliser
 from geoanomaly.pairs.registration import MIN_CONSENSUS, Misregistration, register
 from geoanomaly.pairs.structure import REACH, Array, Shift, overlay
 from geoanomaly.scenes.inputs import Inputs
-from geoanomaly.scenes.sampling import Sample
-from tiling.types import Tile, TileBatch
+from geoanomaly.scenes.sampling import WINDOW, Sample, shuffled, stack
+from tiling.types import TileBatch
 
-WINDOW = 128
 MAX_WINDOWS = 24
 MAX_BYTES = 96 * 2**20
 LOOKS = 4
@@ -257,7 +256,7 @@ def _survey(inputs: Inputs, seed: int) -> tuple[Sample, float]:
     count = int(np.clip(MAX_BYTES // each, MIN_WINDOWS, MAX_WINDOWS))
     kept: list[tuple[TileBatch, ...]] = []
     seen = valid = 0
-    for tile in islice(_at_random(inputs, halo, seed), LOOKS * count):
+    for tile in islice(shuffled(inputs, halo, seed), LOOKS * count):
         batches, inside = inputs.read(tile), inputs.inside(tile)
         both = _both(batches)[0][tile.inner]
         seen, valid = seen + int(inside.sum()), valid + int((both & inside).sum())
@@ -268,25 +267,10 @@ def _survey(inputs: Inputs, seed: int) -> tuple[Sample, float]:
     return _sample(kept), valid / max(seen, 1)
 
 
-def _at_random(inputs: Inputs, halo: int, seed: int) -> Iterator[Tile]:
-    """The windows that touch the area."""
-    grid = inputs.windows(WINDOW, halo)
-    for number in np.random.default_rng(seed).permutation(len(grid)):
-        tile = grid.tile(*divmod(int(number), grid.shape[1]))
-        if inputs.inside(tile).any():
-            yield tile
-
-
 def _sample(windows: list[tuple[TileBatch, ...]]) -> Sample:
     if not windows:
         return Sample((), np.zeros((0, 0, 0), bool), 0)
-    dates = tuple(
-        TileBatch(
-            np.concatenate([batch.data for batch in date]),
-            np.concatenate([batch.valid for batch in date]),
-        )
-        for date in zip(*windows, strict=True)
-    )
+    dates = tuple(stack(date) for date in zip(*windows, strict=True))
     return Sample(dates, _both(dates), 0)
 
 

@@ -34,7 +34,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Traced:
-    """Outlines before they are shapes: to make those costs more than all else.
+    """Outlines before they are shapes, which are made once: their making costs most.
 
     number (parts,): of the group that a part belongs to, rising; points (n, 2): (column, row);
     rings, parts: where each ring begins among the points, each part among the rings, and the end.

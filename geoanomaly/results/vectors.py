@@ -25,7 +25,7 @@ def write_gpkg(frame: geopandas.GeoDataFrame, path: Path) -> None:
 def write_geojson(frame: geopandas.GeoDataFrame, path: Path) -> None:
     """RFC 7946: WGS 84, outlines counter-clockwise; without a CRS the coordinates as they are.
 
-    GDAL would take seven times as long, most of the time that all vectors need.
+    GDAL would take three times as long, most of the time that all vectors need.
     """
     lonlat = frame if frame.crs is None else frame.to_crs("EPSG:4326")
     shapes = shapely.orient_polygons(lonlat.geometry.to_numpy())

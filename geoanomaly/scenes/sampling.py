@@ -66,7 +66,7 @@ def draw(
     count = max(_budget(inputs, halo) // share, 1)
     left_out = None if exclude is None else on_grid(exclude, inputs.geobox)
     kept: list[tuple[tuple[TileBatch, ...], NDArray[np.bool_]]] = []
-    for tile in islice(_shuffled(inputs, halo, seed), 4 * count):
+    for tile in islice(shuffled(inputs, halo, seed), 4 * count):
         window = _read(inputs, tile, left_out)
         if window[1].any():
             kept.append(window)
@@ -77,7 +77,7 @@ def draw(
         return _empty(inputs, halo)
     batches = zip(*(batches for batches, _ in kept), strict=True)
     cores = np.stack([core for _, core in kept])
-    return Sample(tuple(_concatenate(scene) for scene in batches), cores, halo)
+    return Sample(tuple(stack(scene) for scene in batches), cores, halo)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def merge(samples: list[Sample]) -> Sample:
     """Windows of several scenes as one sample; they must agree in bands and halo."""
     batches = zip(*(sample.batches for sample in samples), strict=True)
     return Sample(
-        tuple(_concatenate(scene) for scene in batches),
+        tuple(stack(scene) for scene in batches),
         np.concatenate([sample.core for sample in samples]),
         samples[0].halo,
     )
@@ -123,8 +123,8 @@ def _budget(inputs: Inputs, halo: int) -> int:
     return int(np.clip(MAX_BYTES // each, 4, MAX_WINDOWS))
 
 
-def _shuffled(inputs: Inputs, halo: int, seed: int) -> Iterator[Tile]:
-    """The windows that touch the area, in a seeded random order."""
+def shuffled(inputs: Inputs, halo: int, seed: int) -> Iterator[Tile]:
+    """The windows of `WINDOW` pixels that touch the area, in a seeded random order."""
     grid = inputs.windows(WINDOW, halo)
     for number in np.random.default_rng(seed).permutation(len(grid)):
         tile = grid.tile(*divmod(int(number), grid.shape[1]))
@@ -144,7 +144,8 @@ def _read(
     return batches, core & valid
 
 
-def _concatenate(batches: tuple[TileBatch, ...]) -> TileBatch:
+def stack(batches: tuple[TileBatch, ...]) -> TileBatch:
+    """Windows of one shape as one batch."""
     return TileBatch(
         np.concatenate([batch.data for batch in batches]),
         np.concatenate([batch.valid for batch in batches]),

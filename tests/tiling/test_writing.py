@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 from tests.rasters import NORTH_UP, UTM, texture
+from tiling import cog
 from tiling.cog import CogProfile, write_cog
 from tiling.grid import TileGrid
 from tiling.scratch import TileStore
@@ -54,6 +56,23 @@ def test_a_chunk_that_exists_is_done_even_if_it_is_all_nan(tmp_path: Path) -> No
     cores = [core for _, core in store.cores(GRID)]
     assert np.isnan(cores[0]).all()
     assert (cores[4] == 1).all()
+
+
+def test_a_removed_store_is_made_anew(tmp_path: Path) -> None:
+    """Also on another grid, although this process had the old one open."""
+    store = TileStore(tmp_path / "s.zarr")
+    first = next(iter(GRID))
+    store.create(GRID)
+    store.write(first, np.ones(first.shape, np.float32))
+    shutil.rmtree(tmp_path / "s.zarr")
+    assert not store.exists()
+    finer = TileGrid(GRID.geobox, 64)
+    store.create(finer)
+    assert len(store.missing(finer)) == len(finer)
+    tile = finer.tile(1, 1)
+    store.write(tile, np.ones(tile.shape, np.float32))
+    assert len(store.missing(finer)) == len(finer) - 1
+    assert tile.index not in [each.index for each in store.missing(finer)]
 
 
 def test_creating_again_keeps_what_is_done(tmp_path: Path) -> None:
@@ -124,3 +143,17 @@ def test_where_no_tile_was_written_there_is_no_data_and_no_block(tmp_path: Path)
         assert raster.block_size(1, 0, 0) > 0
         with pytest.raises(rasterio.errors.RasterBlockError):
             raster.block_size(1, 0, 1)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 2), (1, 1)])
+def test_a_torn_file_is_seen_although_its_last_blocks_have_no_data(
+    tmp_path: Path, place: tuple[int, int]
+) -> None:
+    grid = TileGrid(GeoBox((512, 768), NORTH_UP, UTM), 256)
+    tile, path = grid.tile(*place), tmp_path / "h.tif"
+    noise = np.random.default_rng(0).random(tile.shape, np.float32)
+    write_cog(path, grid.geobox, PROFILE, [(tile, noise)])
+    cog._check(path)
+    path.write_bytes(path.read_bytes()[:-100_000])
+    with pytest.raises(rasterio.errors.RasterioIOError):
+        cog._check(path)
