@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from random import Random
 
 from odc.geo.geobox import GeoBox, GeoboxTiles
 
@@ -68,8 +67,15 @@ class TileGrid:
         return slice(span.start - self.halo, stop + self.halo)
 
 
-GROUP = 4
-"""Tiles on each side of those that follow one another: neighbours share blocks of the source."""
+GROUP = (8, 4)
+"""(rows, columns) of tiles that follow one another, row by row: neighbours share blocks of the
+source. Three rows of theirs must fit into a cache; what more rows share costs nothing."""
+
+
+EVENLY = (0.7548776662466927, 0.5698402909980532)
+"""The steps of the R2 sequence (Roberts 2018, "The unreasonable effectiveness of quasirandom
+sequences"). Places sorted by their sum's fraction begin evenly all over the plane, which those in
+random order do not."""
 
 
 def spread(tiles: Sequence[Tile]) -> list[Tile]:
@@ -80,7 +86,6 @@ def spread(tiles: Sequence[Tile]) -> list[Tile]:
     groups: dict[tuple[int, int], list[Tile]] = {}
     for tile in tiles:
         row, col = tile.index
-        groups.setdefault((row // GROUP, col // GROUP), []).append(tile)
-    ordered = [groups[name] for name in sorted(groups)]
-    Random(0).shuffle(ordered)
-    return [tile for group in ordered for tile in group]
+        groups.setdefault((row // GROUP[0], col // GROUP[1]), []).append(tile)
+    ordered = sorted(groups, key=lambda place: (place[0] * EVENLY[0] + place[1] * EVENLY[1]) % 1)
+    return [tile for place in ordered for tile in groups[place]]

@@ -28,7 +28,7 @@ def mask_profile(tags: Mapping[str, str]) -> CogProfile:
         "uint8",
         NODATA,
         "1 = anomalous, 0 = ordinary",
-        resampling="MODE",
+        resampling="NEAREST",  # the most frequent value would hide what is small, and takes long
         tags=tags,
         colormap=_COLOURS,
     )

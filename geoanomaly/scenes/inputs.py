@@ -30,6 +30,7 @@ MASK_FIELDS = {
     Process.DETECT_ANOMALY: ("mask",),
 }
 MIN_VALID_PIXELS = 1_000
+PROBE = 16
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Inputs:
         """Has a scene no data in the whole core? Its first band tells, without the others."""
         rows, cols = self._on_scenes(*tile.core)
         return any(
-            np.isnan(read_padded(array.isel(band=slice(1)), rows, cols)).all()
+            # A few pixels from the middle tell most tiles that are not empty.
+            not _any_data(array, _middle(rows), _middle(cols)) and not _any_data(array, rows, cols)
             for array in self.arrays
         )
 
@@ -113,6 +115,16 @@ class Inputs:
     def inside(self, tile: Tile) -> NDArray[np.bool_]:
         """Which pixels of a core lie in the area, bool (y, x)."""
         return self.clip.inside(tile.geobox)
+
+
+def _any_data(array: xr.DataArray, rows: slice, cols: slice) -> bool:
+    return bool(np.isfinite(read_padded(array.isel(band=slice(1)), rows, cols)).any())
+
+
+def _middle(span: slice) -> slice:
+    """Of a window's side, `PROBE` pixels."""
+    start = max((span.start + span.stop - PROBE) // 2, span.start)
+    return slice(start, min(start + PROBE, span.stop))
 
 
 def open_inputs(spec: JobSpec, moved: tuple[float, float] = (0.0, 0.0)) -> Inputs:
