@@ -1,15 +1,27 @@
-"""A job database on SQLite and on a real PostgreSQL."""
+"""A job database on SQLite and on a real PostgreSQL; detectors that are trained in no time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from geoanomaly.detectors import bank, change_fit, robust
 from geoanomaly.jobs import JobStore
 from tests.clock import Clock
 from tests.services import postgres  # noqa: F401
+
+
+@pytest.fixture
+def little_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what holds after any training. Other processes train as ever."""
+    monkeypatch.setattr(robust, "STEPS", 80)
+    monkeypatch.setattr(robust, "LOOK", 20)
+    monkeypatch.setattr(bank, "MEMBERS", 200)
+    rounds = tuple(replace(each, steps=each.steps // 5) for each in change_fit.ROUNDS)
+    monkeypatch.setattr(change_fit, "ROUNDS", rounds)
 
 
 @pytest.fixture

@@ -273,6 +273,7 @@ def cycle(folder: Path, size: int = 160) -> tuple[JobSpec, NDArray[np.bool_]]:
     ), truth
 
 
+@pytest.mark.usefixtures("little_training")
 def test_a_forecast_sees_what_two_dates_cannot(tmp_path: Path, settings: Settings) -> None:
     spec, truth = cycle(tmp_path)
     check(spec, settings)

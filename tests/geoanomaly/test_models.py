@@ -45,6 +45,7 @@ def detect(path: Path, settings: Settings, folder: Path, **options: object) -> n
         return np.asarray(raster.read(1))
 
 
+@pytest.mark.usefixtures("little_training")
 def test_train_keep_and_use(tmp_path: Path, settings: Settings) -> None:
     first, second, third = scenes(tmp_path, 3)
     train([first, second], settings, tmp_path, detector="vae")
@@ -65,6 +66,7 @@ def test_train_keep_and_use(tmp_path: Path, settings: Settings) -> None:
     assert np.array_equal(strange[100:], normal[100:])
 
 
+@pytest.mark.usefixtures("little_training")
 def test_equal_seeds_give_equal_models(tmp_path: Path, settings: Settings) -> None:
     paths = scenes(tmp_path, 1)
     digests = []

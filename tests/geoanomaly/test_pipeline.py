@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from geoanomaly.errors import JobCancelledError, TileError
 from geoanomaly.pipeline import run
 from geoanomaly.results.outputs import OUTPUTS
+from geoanomaly.scenes import sampling
 from geoanomaly.settings import Settings
 from geoanomaly.types import AOI, JobSpec, Process, Progress, RunResult, Scene, silent
 from tests.rasters import NORTH_UP, UTM, change_pair, texture, write_raster
@@ -53,6 +54,7 @@ def digest(folder: Path, name: str = "heatmap.tif") -> str:
     return hashlib.sha256((folder / "out" / name).read_bytes()).hexdigest()
 
 
+@pytest.mark.usefixtures("little_training")
 @pytest.mark.parametrize("detector", ["rwr", "auto"])
 def test_any_tile_size_gives_the_same_heatmap(
     pair: Pair, tmp_path: Path, settings: Settings, detector: str
@@ -95,9 +97,12 @@ def test_one_thread_gives_the_bytes_of_two(pair: Pair, tmp_path: Path, undisturb
         assert digest(tmp_path, name) == digest(undisturbed, name)
 
 
-def test_another_seed_samples_otherwise(tmp_path: Path, settings: Settings) -> None:
+def test_another_seed_samples_otherwise(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else the equal bytes of equal seeds would say nothing."""
-    big = change_pair(tmp_path / "big", size=1200, bands=1)
+    monkeypatch.setattr(sampling, "MAX_WINDOWS", 2)
+    big = change_pair(tmp_path / "big", size=300, bands=1)
     for seed in (0, 1):
         work(change(big, seed=seed), tmp_path / str(seed), settings)
     assert digest(tmp_path / "0") != digest(tmp_path / "1")
@@ -308,6 +313,7 @@ def test_a_tile_that_cannot_be_read_fails_the_job_by_name(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("little_training")
 def test_what_is_unusual_in_one_scene(tmp_path: Path, settings: Settings) -> None:
     ground = texture(5, 4, 200, 200)
     truth = np.zeros((200, 200), dtype=bool)

@@ -29,17 +29,13 @@ from geoanomaly.types import JobSpec, Process, Progress, Report, Scene, silent
 from tests.rasters import texture, write_raster
 
 Array = NDArray[Any]
+pytestmark = pytest.mark.usefixtures("little_training")
+
 NAMES = ("rx", "local-rx", "pca", "ae", "vae", "bank", "surroundings", "fused")
 NODATA = -9999.0
 FEW, MANY = 4, 40
 SIZE = 112
 HOLE = np.s_[:, 40:60, 70:76]
-
-
-@pytest.fixture(autouse=True)
-def _little_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robust, "STEPS", 160)
-    monkeypatch.setattr(robust, "LOOK", 40)
 
 
 def family(name: str) -> DetectorFamily:
