@@ -40,7 +40,8 @@ class Plan:
     megapixel; cluster: one and two workers; tiny: done before, for its imports; warm: a tile
     or two for each of the workers.
     every: of so many tiles of the job and of the dear one, one is scored again to time the network.
-    turns: of one Dask worker and two, because a shared machine changes its speed meanwhile.
+    turns: of one Dask worker and two, and rounds: of the network with each shape of tile, because
+    a shared machine changes its speed meanwhile.
     """
 
     job: SceneSize
@@ -54,6 +55,7 @@ class Plan:
     warm: SceneSize
     every: int
     turns: int
+    rounds: int
 
 
 QUICK = Plan(
@@ -68,6 +70,7 @@ QUICK = Plan(
     warm=SceneSize(1024),
     every=2,
     turns=1,
+    rounds=4,
 )
 FULL = Plan(
     job=SceneSize(10_980),
@@ -81,6 +84,7 @@ FULL = Plan(
     warm=SceneSize(1024),
     every=8,
     turns=2,
+    rounds=12,
 )
 """10 bands of 2 bytes: 2 GB at 10,000 pixels a side, 20 GB at 31,650."""
 
@@ -117,7 +121,7 @@ class Bench:
         for bands, name in ((BANDS, self.model), (10, f"{self.model}-10")):
             self._train(bands, name)
         say("the network alone")
-        network = self._child("network", model=self.model, bands=BANDS)
+        network = self._child("network", model=self.model, bands=BANDS, rounds=plan.rounds)
         job = self._timed(plan.job, plan.every)
         # The fastest peers just before it and after it.
         found = {name: self._peer(name, peers) for name in PEERS[:2]}
@@ -140,7 +144,7 @@ class Bench:
             "detector": self.detector,
             "machine": machine(),
             "date": datetime.now(UTC).date().isoformat(),
-            "sizes": {k: v for k, v in asdict(plan).items() if k not in ("every", "turns")},
+            "sizes": {k: v for k, v in asdict(plan).items() if isinstance(v, dict)},
             "raw": {
                 "network": network,
                 "own": job,

@@ -11,7 +11,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -139,13 +139,14 @@ class _Watched:
 
 SHAPES = (256, 384, 512, 768)
 OWN = 512
-ROUNDS, SECONDS = 3, 0.6
+SECONDS = 0.5
 
 
-def network(model: str, data: str, bands: int) -> dict[str, Any]:
+def network(model: str, data: str, bands: int, rounds: int) -> dict[str, Any]:
     """What a pixel costs, and how much faster than at the job's shape it is at the best one.
 
-    In turns, for the same reason.
+    In turns, for the same reason. Which shape is best every other turn says; how much faster it
+    is, the others: the largest of noisy figures is too large.
     """
     settings = Settings(data_dir=Path(data))
     set_limits(settings)
@@ -155,15 +156,20 @@ def network(model: str, data: str, bands: int) -> dict[str, Any]:
     def rate(shape: int) -> float:
         return _rate(loaded, batches[shape], settings.threads, SECONDS) * shape**2
 
-    turns = [{shape: rate(shape) for shape in SHAPES} for _ in range(ROUNDS)]
-    faster = {shape: median(turn[shape] / turn[OWN] for turn in turns) for shape in SHAPES}
-    best = max(faster, key=faster.__getitem__)
+    turns = [{shape: rate(shape) for shape in SHAPES} for _ in range(rounds)]
+    chosen, measured = (_relative(part) for part in (turns[::2], turns[1::2]))
+    best = max(chosen, key=chosen.__getitem__)
     return {
         "shape": best,
-        "faster": faster[best],
-        "all": faster,
+        "faster": max(measured[best], 1.0),
+        "all": _relative(turns),
         "kflop_per_pixel": _kflop(loaded, batches[OWN], OWN),
     }
+
+
+def _relative(turns: Sequence[dict[int, float]]) -> dict[int, float]:
+    """Rates at each shape, in those at the job's own."""
+    return {shape: median(turn[shape] / turn[OWN] for turn in turns) for shape in SHAPES}
 
 
 def _kflop(model: Model, batch: TileBatch, side: int) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,11 +88,22 @@ def test_percent_never_falls_and_ends_where_it_must(
     assert percents[-1] == pytest.approx(ends[1])
 
 
-def test_time_left_is_honest_to_a_tenth_where_half_of_the_scene_is_empty(clock: Clock) -> None:
-    """Sea in the north costs next to nothing; after the tiles the files take a tenth."""
+@pytest.mark.parametrize(
+    "sea",
+    [
+        pytest.param(lambda row, _: row < 32, id="north"),
+        pytest.param(lambda _, col: col < 32, id="west"),
+        pytest.param(lambda row, col: row + col < 64, id="north-west"),
+        pytest.param(lambda row, col: np.hypot(row - 32, col - 32) > 22, id="all around"),
+    ],
+)
+def test_time_left_is_honest_to_a_tenth_where_half_of_the_scene_is_empty(
+    clock: Clock, sea: Callable[[int, int], bool]
+) -> None:
+    """Sea costs next to nothing; after the tiles the files take a tenth."""
     grid = TileGrid(GeoBox((640, 640), NORTH_UP, UTM), 10)
     tiles = spread(list(grid))
-    cost = {tile.index: 0.01 if tile.index[0] < 32 else 1.0 for tile in tiles}
+    cost = {tile.index: 0.01 if sea(*tile.index) else 1.0 for tile in tiles}
     scoring = sum(cost.values())
     pace, began = Pace(len(tiles), 0, 40, 90, after=0.1, clock=clock), clock.now
     for number, tile in enumerate(tiles, start=1):
