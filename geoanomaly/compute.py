@@ -32,12 +32,16 @@ def use_one_thread_each() -> None:
         return
     torch.set_num_threads(1)
     threadpool_limits(1)  # looks through all libraries, which takes milliseconds
-    sys.setswitchinterval(TURN)
-    _keep_freed_memory()
+    _set_up_process()
     _this_thread.limited = True
 
 
 @cache
+def _set_up_process() -> None:
+    sys.setswitchinterval(TURN)
+    _keep_freed_memory()
+
+
 def _keep_freed_memory() -> None:
     """Keep what one layer of a network has freed for the next one.
 

@@ -137,8 +137,8 @@ class _Watched:
         return getattr(self.detector, name)
 
 
-SHAPES = (256, 384, 512, 768)
-OWN = 512
+OWN: int = Settings.model_fields["tile_size"].default
+SHAPES = (256, 384, OWN, 768)
 SECONDS = 0.5
 
 

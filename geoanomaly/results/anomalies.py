@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from geoanomaly.results.groups import STRIP, Groups, find_groups, masks, numbered
+from geoanomaly.results.groups import STRIP, Groups, find_groups, in_groups, masks
 from geoanomaly.results.places import Places
 from geoanomaly.results.polygons import Pixels, Polygons, outlines
 from geoanomaly.results.polygons import trace as trace_labels
@@ -53,7 +53,7 @@ def _outlines(mask: Any, groups: Groups) -> Polygons:
             traced = trace_labels(numbers)
             found[np.unique(traced.number) - 1] = traced.polygons(transform)
             continue
-        inside = numbered(numbers)
+        inside = in_groups(numbers)
         inside = inside[np.argsort(numbers.flat[inside], kind="stable")]
         here, group = np.unique(numbers.flat[inside], return_inverse=True)
         rows, cols = np.divmod(inside, numbers.shape[1])

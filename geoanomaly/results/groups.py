@@ -99,13 +99,14 @@ def _numbered(
     labels, number = _labelled(mask, window)
     names = np.zeros(number + 1, dtype=np.int32)
     names[labels[groups.row[chosen] - rows[0], groups.col[chosen] - cols[0]]] = chosen + 1
-    inside = numbered(labels)
+    inside = in_groups(labels)
     labels.flat[inside] = names[labels.flat[inside]]
     return window, labels
 
 
-def numbered(labels: NDArray[np.signedinteger[Any]]) -> NDArray[np.intp]:
-    """Flat places of the labels above 0; of bytes, and of one dimension, many times faster."""
+def in_groups(labels: NDArray[np.signedinteger[Any]]) -> NDArray[np.intp]:
+    """Flat places of the pixels that have a label; of bytes, and of one dimension, many times
+    faster."""
     return np.flatnonzero(labels > 0)
 
 
@@ -122,7 +123,7 @@ def _strips(height: int, width: int) -> Iterator[Window]:
 
 
 def _measure(labels: NDArray[np.signedinteger[Any]], scores: Any, window: Window) -> Groups:
-    inside = numbered(labels)
+    inside = in_groups(labels)
     rows, cols = np.divmod(inside, labels.shape[1])
     value = scores.read(1, window=window)[rows, cols].astype(np.float64)
     pixels = _of_pixels(rows + window.row_off, cols + window.col_off, value)

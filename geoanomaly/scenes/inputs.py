@@ -31,6 +31,7 @@ MASK_FIELDS = {
 }
 MIN_VALID_PIXELS = 1_000
 PROBE = 16
+"""Pixels on each side of what is looked at before a whole tile is."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from geoanomaly.scenes.rings import Ring, ring_mean
 from geoanomaly.types import JobSpec, Process, Progress, Report, Scene, silent
 from tests.rasters import texture, write_raster
 
-Array = NDArray[Any]
 pytestmark = pytest.mark.usefixtures("little_training")
 
+Array = NDArray[Any]
 NAMES = ("rx", "local-rx", "pca", "ae", "vae", "bank", "surroundings", "fused")
 NODATA = -9999.0
 FEW, MANY = 4, 40
