@@ -22,7 +22,7 @@ from geoanomaly.detectors.pixels import (
     to_tensor,
 )
 from geoanomaly.detectors.robust import Kept, normal_whitener, train_trimmed
-from geoanomaly.detectors.rows import by_chunks, inner_rows, scores
+from geoanomaly.detectors.rows import by_chunks, scores
 from geoanomaly.networks import Autoencoder, AutoencoderConfig, Vae
 from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
@@ -53,8 +53,8 @@ class AutoencoderDetector:
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        pixels, valid = self.space(batches[0])
-        root = by_chunks(self.distance, inner_rows(pixels, valid, self.halo))
+        pixels, valid = self.space(batches[0], self.halo)
+        root = by_chunks(self.distance, pixels)
         return np.asarray(scores(root, valid, self.halo).cpu().numpy())
 
     def distance(self, pixels: Tensor) -> Tensor:

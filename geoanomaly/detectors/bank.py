@@ -28,7 +28,7 @@ from geoanomaly.detectors.pixels import (
     to_tensor,
 )
 from geoanomaly.detectors.robust import ROUNDS, Kept, normal_whitener, trim
-from geoanomaly.detectors.rows import inner_rows, scores
+from geoanomaly.detectors.rows import scores
 from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Setting
 from tiling.types import TileBatch
@@ -149,8 +149,8 @@ class BankDetector:
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        pixels, valid = self.space(batches[0])
-        distance = self.bank.distance(inner_rows(pixels, valid, self.halo))
+        pixels, valid = self.space(batches[0], self.halo)
+        distance = self.bank.distance(pixels)
         return np.asarray(scores(distance, valid, self.halo).cpu().numpy())
 
     def to(self, device: torch.device) -> BankDetector:

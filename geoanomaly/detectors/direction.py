@@ -13,7 +13,7 @@ from torch import Tensor
 from geoanomaly import context
 from geoanomaly.backbone import Matrix, Relation
 from geoanomaly.detectors.base import State, load_network, network_tensors
-from geoanomaly.detectors.rows import by_chunks, framed, inner_rows, rows
+from geoanomaly.detectors.rows import by_chunks, framed, rows
 from geoanomaly.networks import TranslationConfig, TranslationVae
 
 
@@ -41,11 +41,10 @@ class Direction:
 
         0 at pixels nearer to the edge than `reach`, where it is not known.
         """
-        seen = [rows(source), rows(target)]
+        seen = [context.inner(date, self.reach) for date in (source, target)]
         if self.network is not None:
-            seen.append(rows(context.features(source, valid)))
-        inner = (inner_rows(each, valid, self.reach) for each in seen)
-        return framed(by_chunks(self._energy, *inner), valid, self.reach)
+            seen.append(context.features(source, valid, self.reach))
+        return framed(by_chunks(self._energy, *map(rows, seen)), valid, self.reach)
 
     def _energy(self, source: Tensor, target: Tensor, features: Tensor | None = None) -> Tensor:
         """Of rows, (pixels,)."""

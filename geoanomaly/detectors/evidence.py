@@ -38,9 +38,13 @@ class Evidence:
     def halo(self) -> int:
         return self.view.reach + context.radius(self.smoothing)
 
-    def surprise(self, before: Tensor, after: Tensor, valid: Tensor) -> NDArray[np.float32]:
-        """(n, y, x); numbers of no meaning where not valid."""
-        size = smoothed(self.view.energy(before, after, valid), valid, self.smoothing)
+    def surprise(
+        self, before: Tensor, after: Tensor, valid: Tensor, margin: int
+    ) -> NDArray[np.float32]:
+        """Of the pixels at least `margin` from the edges, (n, y, x); of no meaning where not
+        valid."""
+        energy = self.view.energy(before, after, valid)
+        size = smoothed(energy, valid, self.smoothing, margin)
         return self.calibration.surprise(size.cpu().numpy())
 
     def to(self, device: torch.device) -> Evidence:

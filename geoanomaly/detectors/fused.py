@@ -86,8 +86,10 @@ class Parts:
 
     def score(self, batch: TileBatch) -> dict[str, Scores]:
         """By the names of `WEIGHTS`, (n, y, x); NaN = no data."""
-        pixels, valid = self.vae.space(batch)
-        inner = inner_rows(pixels, valid, self.reach)
+        # The surroundings need what lies around the inner pixels too.
+        margin = 0 if self.surroundings else self.reach
+        pixels, valid = self.vae.space(batch, margin)
+        inner = inner_rows(pixels, valid, self.reach) if self.surroundings else pixels
         found = {
             "vae": by_chunks(self.vae.distance, inner),
             "bank": self.bank.distance(inner),

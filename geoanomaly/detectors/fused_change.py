@@ -24,6 +24,7 @@ from geoanomaly.detectors.difference import band_difference, log_ratio_view
 from geoanomaly.detectors.evidence import (
     Candidate,
     Evidence,
+    Window,
     candidate,
     fuse,
     restore_evidence,
@@ -31,6 +32,7 @@ from geoanomaly.detectors.evidence import (
 )
 from geoanomaly.detectors.features import fit_features, photograph
 from geoanomaly.detectors.prediction import PredictionView
+from geoanomaly.detectors.rows import scores
 from geoanomaly.detectors.views import smoothed
 from geoanomaly.scenes.sampling import Sample
 from geoanomaly.types import Progress, Setting
@@ -61,14 +63,20 @@ class FusedChange:
 
     @property
     def halo(self) -> int:
-        return _whole_strides(max(each.halo for each in self.evidence))
+        return max(_whole_strides(each.halo) for each in self.evidence)
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        before, after, valid = self.dates(batches)
-        surprise = [each.surprise(before, after, valid) for each in self.evidence]
-        fused = fuse(self.evidence, surprise)
-        return np.where(valid.cpu().numpy(), fused, np.float32(np.nan))
+        window = self.dates(batches)
+        surprise = [self._surprise(each, window) for each in self.evidence]
+        fused = torch.from_numpy(fuse(self.evidence, surprise))
+        return np.asarray(scores(fused, window[2].cpu(), self.halo).numpy())
+
+    def _surprise(self, evidence: Evidence, window: Window) -> NDArray[np.float32]:
+        """Of the inner pixels, from no more around them than that evidence needs."""
+        halo = _whole_strides(evidence.halo)
+        before, after, valid = (context.inner(part, self.halo - halo) for part in window)
+        return evidence.surprise(before, after, valid, halo)
 
     def to(self, device: torch.device) -> FusedChange:
         evidence = tuple(each.to(device) for each in self.evidence)

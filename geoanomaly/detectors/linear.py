@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geoanomaly.detectors.base import State, joined, part
 from geoanomaly.detectors.pixels import Description, restore_description
+from geoanomaly.detectors.rows import scores
 from tiling.types import TileBatch
 
 
@@ -34,10 +35,10 @@ class LinearDetector:
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        described, valid = self.description(batches[0])
+        described, valid = self.description(batches[0], self.halo)
         mapped = (described - self.centre) @ self.matrix
-        root = (mapped**2).mean(-1).sqrt().view(valid.shape)
-        return np.asarray(root.masked_fill(~valid, torch.nan).cpu().numpy())
+        root = (mapped**2).mean(-1).sqrt()
+        return np.asarray(scores(root, valid, self.halo).cpu().numpy())
 
     def to(self, device: torch.device) -> LinearDetector:
         return LinearDetector(

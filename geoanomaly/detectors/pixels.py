@@ -45,12 +45,15 @@ class Description:
         """Pixels around a pixel that its row depends on."""
         return context.RADIUS if self.contextual else 0
 
-    def __call__(self, batch: TileBatch) -> tuple[Tensor, Tensor]:
-        """A row a pixel, (n y x, features), and valid bool (n, y, x)."""
+    def __call__(self, batch: TileBatch, margin: int = 0) -> tuple[Tensor, Tensor]:
+        """A row a pixel, (pixels, features), of those at least `margin` from the edges; and
+        valid bool (n, y, x) of all."""
         valid = torch.from_numpy(batch.valid).to(self.normalise.mean.device)
         data = torch.from_numpy(batch.data).to(valid.device)
         data = self.normalise(data) * valid[:, None]
-        return rows(context.features(data, valid) if self.contextual else data), valid
+        if self.contextual:
+            return rows(context.features(data, valid, margin)), valid
+        return rows(context.inner(data, margin)), valid
 
     def to(self, device: torch.device) -> Description:
         return replace(self, normalise=self.normalise.to(device))
@@ -85,9 +88,10 @@ class PixelSpace:
     def reach(self) -> int:
         return self.description.reach
 
-    def __call__(self, batch: TileBatch) -> tuple[Tensor, Tensor]:
-        """A row a pixel, (n y x, components), and valid bool (n, y, x)."""
-        described, valid = self.description(batch)
+    def __call__(self, batch: TileBatch, margin: int = 0) -> tuple[Tensor, Tensor]:
+        """A row a pixel, (pixels, components), of those at least `margin` from the edges; and
+        valid bool (n, y, x) of all."""
+        described, valid = self.description(batch, margin)
         return by_chunks(self.turn, described), valid
 
     def turn(self, described: Tensor) -> Tensor:

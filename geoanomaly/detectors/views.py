@@ -46,6 +46,6 @@ def restore_view(state: State) -> View:
     return restore[state.config["view"]](state)
 
 
-def smoothed(energy: Tensor, valid: Tensor, sigma: float) -> Tensor:
-    """Root of the energy, averaged over valid neighbours, (n, y, x)."""
-    return context.blur(energy.sqrt()[:, None], valid, sigma)[:, 0]
+def smoothed(energy: Tensor, valid: Tensor, sigma: float, margin: int = 0) -> Tensor:
+    """Root of the energy, averaged over valid neighbours, (n, y, x), less `margin` a side."""
+    return context.blur(energy.sqrt()[:, None], valid, sigma, margin)[:, 0]

@@ -120,6 +120,16 @@ def test_invalid_numbers_have_no_influence() -> None:
     assert torch.equal(features(data, valid)[here], features(other, valid)[here])
 
 
+@settings(max_examples=15, deadline=None)
+@given(margin=st.integers(0, 2 * RADIUS), share=st.floats(0.1, 1), seed=st.integers(0, 1000))
+def test_features_less_a_margin_are_the_same(margin: int, share: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    data = torch.randn(1, 3, 70, 75, generator=generator)
+    valid = torch.rand(1, 70, 75, generator=generator) < share
+    wanted = features(data, valid)[..., margin : 70 - margin, margin : 75 - margin]
+    assert torch.allclose(features(data, valid, margin), wanted, atol=1e-5)
+
+
 def test_the_features_are_what_they_say() -> None:
     data = np.random.default_rng(5).normal(0, 2, (1, 1, 80, 80))
     valid = torch.ones(1, 80, 80, dtype=torch.bool)
