@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 from odc.geo.geobox import GeoBox, GeoboxTiles
 
@@ -78,11 +79,23 @@ sequences"). Places sorted by their sum's fraction begin evenly all over the pla
 random order do not."""
 
 
-def spread(tiles: Sequence[Tile]) -> list[Tile]:
+def spread(tiles: Sequence[Tile], blank: Container[tuple[int, int]] = ()) -> list[Tile]:
     """In groups from all over the grid, so that the first ones go as fast as the rest will.
 
-    Row by row, a scene that begins with open sea or nodata would promise too much.
+    Row by row, a scene that begins with open sea or nodata would promise too much. blank:
+    indexes of tiles that are known to take next to no time; these lie evenly between the others.
     """
+    kinds = (
+        _in_groups([tile for tile in tiles if (tile.index in blank) is kind])
+        for kind in (False, True)
+    )
+    placed = [
+        ((number + 0.5) / len(kind), tile) for kind in kinds for number, tile in enumerate(kind)
+    ]
+    return [tile for _, tile in sorted(placed, key=itemgetter(0))]
+
+
+def _in_groups(tiles: Sequence[Tile]) -> list[Tile]:
     groups: dict[tuple[int, int], list[Tile]] = {}
     for tile in tiles:
         row, col = tile.index

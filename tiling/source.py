@@ -22,11 +22,15 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
+from rasterio.errors import RasterBlockError
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from xarray.backends import BackendArray
 from xarray.core import indexing
+
+TRACE = 0.01
+"""Of a block's bytes: one value everywhere packs to less, what a sensor saw does not."""
 
 # A grid without CRS is moved in pixels; GDAL only has to be told that both ends are alike.
 _PIXELS = CRS.from_wkt('LOCAL_CS["pixels",UNIT["metre",1]]')
@@ -77,6 +81,25 @@ class RasterSource:
             data[invalid] = np.nan
         return data
 
+    def blank(self, rows: slice, cols: slice) -> bool:
+        """Does the file store next to nothing for a window inside the grid?
+
+        Its index of blocks tells, without a pixel being read; False where that can't be told.
+        """
+        if self.warped:
+            return False
+        with handle(self) as raster:
+            if raster.driver != "GTiff":
+                return False
+            height, width = raster.block_shapes[0]
+            bands = raster.count if raster.interleaving is Interleaving.pixel else 1
+            whole = height * width * bands * np.dtype(raster.dtypes[0]).itemsize
+            return all(
+                _stored(raster, row, col) < TRACE * whole
+                for row in range(rows.start // height, -(-rows.stop // height))
+                for col in range(cols.start // width, -(-cols.stop // width))
+            )
+
     def open(self) -> Any:
         """The raster on its grid, as rasterio gives it; the caller closes it."""
         raster = rasterio.open(self.href)
@@ -104,6 +127,14 @@ class RasterSource:
             # In pixels; the default of 1/8 would be a misregistration of its own.
             tolerance=1e-3,
         )
+
+
+def _stored(raster: Any, row: int, col: int) -> int:
+    """Bytes of a block of the first band, as compressed; 0 if it is left out."""
+    try:
+        return int(raster.block_size(1, row, col))
+    except RasterBlockError:
+        return 0
 
 
 def _invalid(

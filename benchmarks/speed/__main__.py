@@ -70,7 +70,7 @@ QUICK = Plan(
     warm=SceneSize(1024),
     every=2,
     turns=1,
-    rounds=4,
+    rounds=6,
 )
 FULL = Plan(
     job=SceneSize(10_980),
@@ -84,7 +84,7 @@ FULL = Plan(
     warm=SceneSize(1024),
     every=8,
     turns=2,
-    rounds=12,
+    rounds=40,
 )
 """10 bands of 2 bytes: 2 GB at 10,000 pixels a side, 20 GB at 31,650."""
 

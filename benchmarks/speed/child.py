@@ -139,7 +139,7 @@ class _Watched:
 
 OWN: int = Settings.model_fields["tile_size"].default
 SHAPES = (256, 384, OWN, 768)
-SECONDS = 0.5
+SECONDS = 0.25
 
 
 def network(model: str, data: str, bands: int, rounds: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
@@ -45,6 +46,14 @@ class Clip:
         if self.geometry is None:
             return np.ones(geobox.shape, dtype=bool)
         return covered(self.geometry, geobox)
+
+    def beyond(self, geobox: GeoBox) -> bool:
+        """Does all of `geobox` lie outside the area?"""
+        if self.geometry is None:
+            return False
+        shapely.prepare(self.geometry)  # kept with it, for the next tile
+        extent = geobox.extent.geom
+        return not self.geometry.intersects(extent) or self.geometry.touches(extent)
 
 
 def parse_area(text: str, *, field: str = "aoi", repair: bool = False) -> AOI:

@@ -76,6 +76,12 @@ class Inputs:
         """Tiles that are read at one shape, to be stacked."""
         return TileGrid(self.geobox, size, halo, even=True)
 
+    def blank(self, tile: Tile) -> bool:
+        """Is a core known, before a pixel is read, to have no value? Not every such core is."""
+        if self.clip.beyond(tile.geobox):
+            return True
+        return self.scenes[-1].source.blank(*self._on_scenes(*tile.core))
+
     def empty(self, tile: Tile) -> bool:
         """Has a scene no data in the whole core? Its first band tells, without the others."""
         rows, cols = self._on_scenes(*tile.core)

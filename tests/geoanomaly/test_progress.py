@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from geoanomaly.progress import Pace
+from geoanomaly.scoring import BLANK, share_of_files
 from tests.rasters import NORTH_UP, UTM
 from tiling.grid import TileGrid, spread
 
@@ -97,20 +98,32 @@ def test_percent_never_falls_and_ends_where_it_must(
         pytest.param(lambda row, col: np.hypot(row - 32, col - 32) > 22, id="all around"),
     ],
 )
+@pytest.mark.parametrize(
+    ("side", "told"),
+    [
+        pytest.param(64, False, id="of many tiles, which are not known to be empty"),
+        pytest.param(22, True, id="of the tiles of a Sentinel-2 scene, which are"),
+        pytest.param(8, True, id="of few tiles, which are"),
+    ],
+)
 def test_time_left_is_honest_to_a_tenth_where_half_of_the_scene_is_empty(
-    clock: Clock, sea: Callable[[int, int], bool]
+    clock: Clock, sea: Callable[[float, float], bool], side: int, told: bool
 ) -> None:
-    """Sea costs next to nothing; after the tiles the files take a tenth."""
-    grid = TileGrid(GeoBox((640, 640), NORTH_UP, UTM), 10)
-    tiles = spread(list(grid))
-    cost = {tile.index: 0.01 if sea(*tile.index) else 1.0 for tile in tiles}
+    """Sea costs next to nothing; after the tiles come the files."""
+    grid = TileGrid(GeoBox((10 * side, 10 * side), NORTH_UP, UTM), 10)
+    scale = 64 / side
+    empty = {tile.index for tile in grid if sea(*(scale * place for place in tile.index))}
+    tiles = spread(list(grid), empty if told else ())
+    cost = {tile.index: BLANK if tile.index in empty else 1.0 for tile in tiles}
+    cost = {index: 1000 * each for index, each in cost.items()}
     scoring = sum(cost.values())
-    pace, began = Pace(len(tiles), 0, 40, 90, after=0.1, clock=clock), clock.now
+    after = share_of_files(len(tiles) - len(empty), len(empty))
+    pace, began = Pace(len(tiles), 0, 40, 90, after=after, clock=clock), clock.now
     for number, tile in enumerate(tiles, start=1):
         clock.now += cost[tile.index]
         progress = pace.step()
-        if number > len(tiles) // 2 and number % 64 == 0:
-            left = scoring * 1.1 - (clock.now - began)
+        if number > len(tiles) // 2:
+            left = scoring * (1 + after) - (clock.now - began)
             assert _seconds(progress.message) == pytest.approx(left, abs=0.1 * scoring)
 
 

@@ -72,6 +72,10 @@ def test_of_a_tile_outside_the_area_nothing_is_read(
     monkeypatch.setattr(RasterSource, "read", None)
     tiles = {tile.index: tile for tile in inputs.tiles(TILE, 8)}
     assert len(tiles) == 16
+    # Tiles that share no more than a border with the area are beyond it too.
+    assert {index for index, tile in tiles.items() if inputs.blank(tile)} == {
+        (row, col) for row in range(3) for col in (2, 3)
+    }
     assert np.isnan(kernel(inputs).surprise(tiles[2, 3])).all()
     with pytest.raises(TypeError, match="not callable"):
         kernel(inputs).surprise(tiles[3, 3])

@@ -81,3 +81,17 @@ def test_spread_tiles_are_all_the_tiles(grid: TileGrid) -> None:
     found = spread(tiles)
     assert sorted(each.index for each in found) == [each.index for each in tiles]
     assert [each.index for each in found] == [each.index for each in spread(tiles)]
+
+
+@given(grids, st.floats(0, 1), st.integers(0, 1000))
+def test_blank_tiles_lie_evenly_between_the_others(grid: TileGrid, share: float, seed: int) -> None:
+    tiles, rng = list(grid), np.random.default_rng(seed)
+    blank = {tile.index for tile in tiles if rng.random() < share}
+    found = [tile.index for tile in spread(tiles, blank)]
+    assert sorted(found) == [tile.index for tile in tiles]
+    seen = np.cumsum([index in blank for index in found])
+    even = np.arange(1, len(found) + 1) * len(blank) / len(found)
+    assert np.abs(seen - even).max() <= 1
+    others = [tile for tile in tiles if tile.index not in blank]
+    wanted = [tile.index for tile in spread(others)]
+    assert [index for index in found if index not in blank] == wanted

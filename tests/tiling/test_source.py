@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import Affine
@@ -106,6 +107,46 @@ def test_bands_that_are_not_asked_for_are_not_read(
     monkeypatch.setattr(RasterSource, "read", noting)
     _ = array.isel(band=slice(1), y=slice(5)).values
     assert read == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"SPARSE_OK": True}, id="left out"),
+        pytest.param({"compress": "deflate"}, id="of one value"),
+        pytest.param({"compress": "deflate", "interleave": "band"}, id="band by band"),
+        pytest.param({"compress": "lzw", "predictor": 2}, id="LZW"),
+    ],
+)
+def test_windows_of_which_next_to_nothing_is_stored(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    data = texture(0, 2, 512, 768).astype(np.uint16)
+    data[:, :256, 256:] = 0
+    path = write_raster(
+        tmp_path / "a.tif", data, nodata=0, tiled=True, blockxsize=256, blockysize=256, **options
+    )
+    source = RasterSource(str(path), (1, 2))
+    windows = [(slice(top, top + 64), slice(left, left + 64))
+               for top in range(0, 449, 64) for left in range(0, 705, 64)]  # fmt: skip
+    for rows, cols in windows:
+        assert source.blank(rows, cols) == np.isnan(source.read(rows, cols)).all()
+    assert not source.blank(slice(200, 257), slice(300, 301))
+    assert not source.blank(slice(0, 9), slice(255, 257))
+
+
+def test_what_no_index_of_blocks_tells_is_not_called_blank(tmp_path: Path) -> None:
+    nothing = np.zeros((1, 256, 256), np.uint8)
+    rows = cols = slice(0, 64)
+    deflated = {"compress": "deflate", "nodata": 0}
+    stored = write_raster(tmp_path / "stored.tif", nothing, nodata=0)
+    packed = write_raster(tmp_path / "packed.tif", nothing, **deflated)
+    picture = tmp_path / "picture.png"
+    rasterio.shutil.copy(packed, picture, driver="PNG")
+    assert RasterSource(str(packed), (1,)).blank(rows, cols)
+    assert not RasterSource(str(stored), (1,)).blank(rows, cols)
+    assert not RasterSource(str(picture), (1,)).blank(rows, cols)
+    assert not RasterSource(str(packed), (1,), moved=(0.5, 0.0)).blank(rows, cols)
 
 
 def test_nodata_and_nan_and_alpha_become_nan(tmp_path: Path) -> None:
