@@ -92,18 +92,30 @@ FULL = Plan(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--full", action="store_true", help="real sizes: twenty minutes")
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="add what the peers need on the largest scene to the last results: ten minutes more",
+    )
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench", help="scratch")
     parser.add_argument("--detector", default="auto", help="the network that is timed")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    latest = RESULTS / "latest.json"
     try:
-        bench = Bench(options.work, FULL if options.full else QUICK, options.detector)
-        results = bench.run(full=options.full)
+        if options.memory:
+            results = json.loads(latest.read_text())
+            plan = FULL if results["form"] == "full" else QUICK
+            bench = Bench(options.work, plan, results["detector"])
+            results["raw"]["peers_large"] = bench.memory()
+        else:
+            bench = Bench(options.work, FULL if options.full else QUICK, options.detector)
+            results = bench.run(full=options.full)
     except KeyboardInterrupt:
         print("\nstopped; the scenes that are made stay for the next time", file=sys.stderr)
         return 130
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps(results, indent=1) + "\n")
+    latest.write_text(json.dumps(results, indent=1) + "\n")
     print(table.markdown(results))
     table.insert(ROOT / "docs" / "performance.md", results)
     return 0
@@ -158,6 +170,19 @@ class Bench:
             },
         }
 
+    def memory(self) -> dict[str, Any]:
+        """Peers on the largest scene, without the network, with which each would take half an hour.
+
+        They need no less with it.
+        """
+        peers = environment.peers(self.work / "peers")
+        name = f"{self.model}-10"
+        self._train(10, name)
+        return {
+            which: self._peer(which, peers, size=self.plan.large, model=name, scored=False)
+            for which in PEERS
+        }
+
     def _train(self, bands: int, name: str) -> None:
         path = scene(SceneSize(2048, bands), self._scenes)
         if (self.data / "models" / name).exists():
@@ -189,12 +214,21 @@ class Bench:
             what, arguments = "after", {**arguments, "first": str(scene(first, self._scenes))}
         return self._child(what, **arguments)
 
-    def _peer(self, name: str, python: Path | None) -> dict[str, Any] | None:
+    def _peer(
+        self,
+        name: str,
+        python: Path | None,
+        size: SceneSize | None = None,
+        model: str | None = None,
+        **options: Any,
+    ) -> dict[str, Any] | None:
+        """On the scene that all peers score, with its model, unless another is said."""
         if python is None:
             return None
+        path = scene(size or self.plan.peer, self._scenes)
         say(f"peer: {name}")
-        path = scene(self.plan.peer, self._scenes)
-        return self._child("peer", python, which=name, scene=str(path), model=self.model)
+        arguments = {"scene": str(path), "model": model or self.model, **options}
+        return self._child("peer", python, which=name, **arguments)
 
     def _workers(self) -> dict[str, Any]:
         return {str(workers): self._on_cluster(workers) for workers in (1, 2)}

@@ -203,8 +203,12 @@ def _rate(model: Model, batch: TileBatch, threads: int, seconds: float) -> float
     return done / (time.perf_counter() - start)
 
 
-def peer(which: str, scene: str, model: str, data: str) -> dict[str, Any]:
-    """The same network on the same scene, as one would write it without this project."""
+def peer(which: str, scene: str, model: str, data: str, scored: bool = True) -> dict[str, Any]:
+    """The same network on the same scene, as one would write it without this project.
+
+    scored: by the network; without it a scene of any size takes minutes, and at least as
+    much memory is needed with it.
+    """
     from benchmarks.speed.peers import PEERS
 
     settings = Settings(data_dir=Path(data))
@@ -214,6 +218,8 @@ def peer(which: str, scene: str, model: str, data: str) -> dict[str, Any]:
     def surprise(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, band, y, x) with the halo around -> (n, y, x) without."""
         halo = loaded.detector.halo
+        if not scored:
+            return np.zeros_like(batch[:, 0, halo:-halo, halo:-halo])
         score = loaded.detector.score((TileBatch.from_nan(batch),))
         return loaded.calibration.surprise(score[:, halo:-halo, halo:-halo])
 

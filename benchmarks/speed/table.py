@@ -30,7 +30,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         value = results[key]
         reached = "yes" if (value >= aim) == (sense == "at least") else "no"
         lines.append(f"| {meaning} (`{key}`) | {value:.2f} | {sense} {aim:g} | {reached} |")
-    return "\n".join([*lines, "", *_peers(results), "", *_jobs(results)])
+    parts = [lines, _peers(results), _memory(results), _jobs(results)]
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def insert(page: Path, results: Mapping[str, Any]) -> None:
@@ -58,6 +59,25 @@ def _peers(results: Mapping[str, Any]) -> list[str]:
     for name, run in rows.items():
         rate = pixels / run["seconds"]
         lines.append(f"| {name} | {rate:.2f} | {rate / limit:.2f} | {run['peak_gib']:.2f} |")
+    return lines
+
+
+def _memory(results: Mapping[str, Any]) -> list[str]:
+    """Empty where it was not measured."""
+    raw, size = results["raw"], results["sizes"]["large"]
+    if "peers_large" not in raw:
+        return []
+    own = raw["large"]["peak_gib"]
+    lines = [
+        f"On the largest scene ({size['side']:,}², {size['bands']} bands), the peers without the "
+        "network, with which they need no less:",
+        "",
+        "| | peak memory, GiB | geoanomaly's share of it |",
+        "|---|---:|---:|",
+        f"| geoanomaly detect | {own:.2f} | 1 |",
+    ]
+    for name, run in raw["peers_large"].items():
+        lines.append(f"| {name} | {run['peak_gib']:.2f} | {own / run['peak_gib']:.2f} |")
     return lines
 
 

@@ -79,11 +79,11 @@ class PlainRasters:
 
     @property
     def heatmap(self) -> Path:
-        return self.tiles.paths[0]
+        return self.tiles.paths[1]
 
     @property
     def mask(self) -> Path:
-        return self.tiles.paths[1]
+        return self.tiles.paths[0]
 
 
 @contextmanager
@@ -100,11 +100,12 @@ def plain_rasters(
                 continue
             mask = above(core, threshold.surprise)
             tally = tally.plus(core, mask)
-            yield tile, (core, mask)
+            yield tile, (mask, core)
 
+    # Packed in this order: of the two, the heatmap keeps all threads busy to the end.
     profiles = {
-        out / HEATMAP: heatmap_profile(threshold.tags()),
         out / MASK: mask_profile(threshold.tags()),
+        out / HEATMAP: heatmap_profile(threshold.tags()),
     }
     with plain_tiles(profiles, grid.geobox, cores()) as tiles:
         yield PlainRasters(tiles, tally)

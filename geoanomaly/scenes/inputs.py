@@ -77,7 +77,7 @@ class Inputs:
         return TileGrid(self.geobox, size, halo, even=True)
 
     def blank(self, tile: Tile) -> bool:
-        """Is a core known, before a pixel is read, to have no value? Not every such core is."""
+        """Does a core seem to have no value, as far as can be told before a pixel is read?"""
         if self.clip.beyond(tile.geobox):
             return True
         return self.scenes[-1].source.blank(*self._on_scenes(*tile.core))
