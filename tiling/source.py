@@ -84,9 +84,10 @@ class RasterSource:
     def blank(self, rows: slice, cols: slice) -> bool:
         """Does the file store next to nothing for a window inside the grid?
 
-        Its index of blocks tells, without a pixel being read; False where that can't be told.
+        Its index of blocks tells, without a pixel being read; False where that can't be told, or
+        would have to be asked over a network.
         """
-        if self.warped:
+        if self.warped or _stamp(self.href) is None:
             return False
         with handle(self) as raster:
             if raster.driver != "GTiff":

@@ -147,6 +147,7 @@ def test_what_no_index_of_blocks_tells_is_not_called_blank(tmp_path: Path) -> No
     assert not RasterSource(str(stored), (1,)).blank(rows, cols)
     assert not RasterSource(str(picture), (1,)).blank(rows, cols)
     assert not RasterSource(str(packed), (1,), moved=(0.5, 0.0)).blank(rows, cols)
+    assert not RasterSource("s3://nowhere/packed.tif", (1,)).blank(rows, cols)
 
 
 def test_nodata_and_nan_and_alpha_become_nan(tmp_path: Path) -> None:
