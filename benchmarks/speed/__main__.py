@@ -70,7 +70,7 @@ QUICK = Plan(
     warm=SceneSize(1024),
     every=2,
     turns=1,
-    rounds=6,
+    rounds=2,
 )
 FULL = Plan(
     job=SceneSize(10_980),
