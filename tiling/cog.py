@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterBlockError
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
+from tiling.source import stored
 from tiling.types import Tile
 
 
@@ -196,7 +196,6 @@ def _last_block(raster: Any) -> Window:
     height, width = raster.block_shapes[0]
     for row in reversed(range(0, raster.height, height)):
         for col in reversed(range(0, raster.width, width)):
-            with suppress(RasterBlockError):  # a block without data is not there
-                raster.block_size(1, row // height, col // width)
+            if stored(raster, row // height, col // width):
                 return Window(col, row, 1, 1)
     return Window(0, 0, 1, 1)

@@ -96,7 +96,7 @@ class RasterSource:
             bands = raster.count if raster.interleaving is Interleaving.pixel else 1
             whole = height * width * bands * np.dtype(raster.dtypes[0]).itemsize
             return all(
-                _stored(raster, row, col) < TRACE * whole
+                stored(raster, row, col) < TRACE * whole
                 for row in range(rows.start // height, -(-rows.stop // height))
                 for col in range(cols.start // width, -(-cols.stop // width))
             )
@@ -130,7 +130,7 @@ class RasterSource:
         )
 
 
-def _stored(raster: Any, row: int, col: int) -> int:
+def stored(raster: Any, row: int, col: int) -> int:
     """Bytes of a block of the first band, as compressed; 0 if it is left out."""
     try:
         return int(raster.block_size(1, row, col))

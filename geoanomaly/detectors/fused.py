@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from geoanomaly import context
 from geoanomaly.detectors.autoencoders import VAE, AutoencoderDetector, restore_autoencoder
 from geoanomaly.detectors.bank import Bank, fit_bank, restore_bank
 from geoanomaly.detectors.base import FitOptions, State, joined, part
@@ -86,16 +87,17 @@ class Parts:
 
     def score(self, batch: TileBatch) -> dict[str, Scores]:
         """By the names of `WEIGHTS`, (n, y, x); NaN = no data."""
-        # The surroundings need what lies around the inner pixels too.
-        margin = 0 if self.surroundings else self.reach
+        margin = self.vae.halo
         pixels, valid = self.vae.space(batch, margin)
-        inner = inner_rows(pixels, valid, self.reach) if self.surroundings else pixels
+        # What is left around the inner pixels is for the surroundings.
+        known, ring = context.inner(valid, margin), self.reach - margin
+        inner = inner_rows(pixels, known, ring)
         found = {
             "vae": by_chunks(self.vae.distance, inner),
             "bank": self.bank.distance(inner),
         }
         if self.surroundings:
-            found["surroundings"] = self.surroundings.misfit(pixels, valid, self.reach)
+            found["surroundings"] = self.surroundings.misfit(pixels, known, ring)
         return {name: scores(each, valid, self.reach).cpu().numpy() for name, each in found.items()}
 
     def to(self, device: torch.device) -> Parts:

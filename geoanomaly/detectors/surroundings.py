@@ -126,8 +126,9 @@ class SurroundingsDetector:
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        pixels, valid = self.space(batches[0])
-        misfit = self.surroundings.misfit(pixels, valid, self.halo)
+        margin = self.space.reach
+        pixels, valid = self.space(batches[0], margin)
+        misfit = self.surroundings.misfit(pixels, context.inner(valid, margin), self.halo - margin)
         return np.asarray(scores(misfit, valid, self.halo).cpu().numpy())
 
     def to(self, device: torch.device) -> SurroundingsDetector:
