@@ -77,7 +77,9 @@ def test_who_hangs_up_stops_the_making(backend: Backend, done: Job, slow: Slow) 
     with backend.http.stream("GET", address) as response:
         assert next(line for line in response.iter_lines() if "heatmap.tif" in line)
     wait_for(slow.stopped.is_set, "the making to stop", 5)
-    assert not list(backend.settings.exports_dir.glob(".making-*"))
+    # The writing has stopped; what it had begun is removed after that.
+    begun = backend.settings.exports_dir
+    wait_for(lambda: not list(begun.glob(".making-*")), "what was begun to go", 5)
 
 
 def test_a_plain_request_that_goes_away_stops_it_too(
