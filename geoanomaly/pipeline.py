@@ -18,6 +18,7 @@ from geoanomaly.results.outputs import OUTPUTS
 from geoanomaly.results.preview import scene_picture
 from geoanomaly.run_report import Clock, Found, Run, describe, digests_of
 from geoanomaly.scenes.inputs import Inputs, open_inputs
+from geoanomaly.scenes.thumbnail import Thumbnail, open_thumbnail
 from geoanomaly.scenes.timeline import HISTORY
 from geoanomaly.scoring import ScoreTile, score_tiles
 from geoanomaly.settings import Settings
@@ -56,15 +57,16 @@ def _detect(
         grid = inputs.tiles(spec.tile_size or settings.tile_size, model.detector.halo)
         store = TileStore(unfinished.tiles(scratch, settings))
         store.create(grid)
+        thumbnail = open_thumbnail(inputs, grid, unfinished.thumbnail(scratch, settings))
         # A cluster's workers have processors of their own: what travels to them stays on the CPU.
         scorer = model if settings.dask_scheduler else model.to(compute.device())
         compute.give_back_memory()
-        score_tiles(ScoreTile(seen, scorer, store), grid, settings, report)
+        score_tiles(ScoreTile(seen, scorer, store, thumbnail), grid, settings, report)
         compute.give_back_memory()
     done = Run(spec, inputs, comparability, model, grid)
     with clock.step("writing"):
         out.mkdir(parents=True, exist_ok=True)
-        found = _publish(out, done, store, settings.threads, report)
+        found = _publish(out, done, store, thumbnail, settings.threads, report)
     told = describe(done, found, clock)
     outputs.write_item(out, inputs, told["stac"])
     outputs.write_run(out, told)
@@ -87,20 +89,20 @@ def _open(spec: JobSpec, scratch: Path, report: Report) -> tuple[Inputs, Compara
     return replace(inputs, notes=inputs.notes + found.notes), found
 
 
-def _publish(out: Path, done: Run, store: TileStore, threads: int, report: Report) -> Found:
+def _publish(
+    out: Path, done: Run, store: TileStore, thumbnail: Thumbnail, threads: int, report: Report
+) -> Found:
     """Everything but what describes the run."""
     threshold, crs = done.threshold, done.inputs.geobox.crs
     report(Progress("writing", 90, "heatmap and mask"))
     with ThreadPoolExecutor() as beside:
-        # A scene without overviews is decoded whole for its picture.
-        scene = beside.submit(scene_picture, done.inputs)
         digests = beside.submit(digests_of, done.inputs)
         with outputs.plain_rasters(out, store, done.grid, threshold) as rasters:
             report(Progress("writing", 93, "anomalies"))
             traced = beside.submit(_trace, out, rasters, crs)
             rasters.tiles.pack(threads)
             outputs.write_style(out)
-            outputs.write_preview(out, scene.result(), threshold, done.doubt)
+            outputs.write_preview(out, scene_picture(thumbnail.pixels()), threshold, done.doubt)
             anomalies = traced.result()
     return Found(anomalies, rasters.tally, digests.result())
 

@@ -14,9 +14,10 @@ from geoanomaly.errors import TileError
 from geoanomaly.models import Model
 from geoanomaly.progress import Pace
 from geoanomaly.scenes.inputs import Inputs
+from geoanomaly.scenes.thumbnail import Thumbnail
 from geoanomaly.settings import Settings
 from geoanomaly.types import Report
-from tiling.grid import TileGrid, spread
+from tiling.grid import GROUP, TileGrid, group_width, spread
 from tiling.runner import TileFailedError, run_tiles
 from tiling.scratch import TileStore
 from tiling.types import Tile
@@ -41,11 +42,15 @@ class ScoreTile:
     inputs: Inputs
     model: Model
     store: TileStore
+    thumbnail: Thumbnail
 
     def __call__(self, tile: Tile) -> None:
         _begin()
         compute.use_one_thread_each()
-        self.store.write(tile, self.surprise(tile))
+        surprise = self.surprise(tile)
+        self.thumbnail.take(tile)
+        # Last: a chunk that is there says that the tile is done.
+        self.store.write(tile, surprise)
 
     def surprise(self, tile: Tile) -> Scores:
         """Calibrated surprise of a tile's core, NaN outside the area and where data is missing."""
@@ -70,7 +75,8 @@ def _begin() -> None:
 def score_tiles(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: Report) -> None:
     """Score the tiles that the store lacks."""
     blank = {tile.index for tile in grid if kernel.inputs.blank(tile)}
-    todo = spread(kernel.store.missing(grid), blank)
+    width = _group_width(kernel.inputs, grid, settings.cache_mib * 2**20)
+    todo = spread(kernel.store.missing(grid), blank, width)
     after = share_of_files(len(grid) - len(blank), len(blank))
     pace = Pace(total=len(grid), done=len(grid) - len(todo), start=40, end=90, after=after)
     report(pace.progress())
@@ -84,6 +90,17 @@ def score_tiles(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: R
         )
     except TileFailedError as failure:
         raise TileError(str(failure)) from failure
+
+
+def _group_width(inputs: Inputs, grid: TileGrid, cache_bytes: int) -> int:
+    """Of tiles that follow one another; where a network would have to be asked, the least."""
+    sources = [info.source for info in inputs.scenes]
+    if not all(source.local for source in sources):
+        return GROUP[1]
+    blocks = [source.blocks() for source in sources]
+    tile_bytes = grid.size**2 * sum(each.depth for each in blocks)
+    widest = max(each.width for each in blocks) / grid.size
+    return group_width(grid.shape[1], tile_bytes, widest, cache_bytes)
 
 
 def share_of_files(full: int, blank: int) -> float:

@@ -8,13 +8,17 @@ from pathlib import Path
 from geoanomaly import remote
 from geoanomaly.settings import Settings
 
-TILES = "surprise.zarr"
+TILES, THUMBNAIL = "surprise.zarr", "thumbnail.zarr"
 
 
 def tiles(folder: Path, settings: Settings) -> Path | str:
     """Where all workers can write tiles: in the folder, or in its namesake in an object store."""
-    there = _namesake(folder, settings)
-    return f"{there}/{TILES}" if there else folder / TILES
+    return _shared(folder, settings, TILES)
+
+
+def thumbnail(folder: Path, settings: Settings) -> Path | str:
+    """Where they can write their parts of the scene's thumbnail."""
+    return _shared(folder, settings, THUMBNAIL)
 
 
 def clear(folder: Path, settings: Settings) -> None:
@@ -35,6 +39,11 @@ def make_room(folder: Path) -> None:
             shutil.rmtree(each, ignore_errors=True)
         else:
             each.unlink(missing_ok=True)
+
+
+def _shared(folder: Path, settings: Settings, name: str) -> Path | str:
+    there = _namesake(folder, settings)
+    return f"{there}/{name}" if there else folder / name
 
 
 def _namesake(folder: Path, settings: Settings) -> str | None:

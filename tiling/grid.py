@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,7 +71,20 @@ class TileGrid:
 
 GROUP = (8, 4)
 """(rows, columns) of tiles that follow one another, row by row: neighbours share blocks of the
-source. Three rows of theirs must fit into a cache; what more rows share costs nothing."""
+source. What more rows share costs nothing."""
+
+
+def group_width(columns: int, tile_bytes: int, widest: float, cache_bytes: int) -> int:
+    """Columns of tiles in a group, `GROUP`'s at least: as many as a cache holds blocks for.
+
+    columns: of the grid; tile_bytes: of the source for one tile; widest: of its blocks, in tiles.
+    What a row of tiles has read the next one needs again, with what lies above and below: three
+    rows of blocks, and the neighbours at both ends. Groups are alike in width.
+    """
+    fitting = cache_bytes // (3 * max(tile_bytes, 1)) - 2
+    # A block that reaches over many tiles would be decoded again in each group of fewer.
+    width = min(max(fitting, math.ceil(widest), GROUP[1]), columns)
+    return math.ceil(columns / math.ceil(columns / width))
 
 
 EVENLY = (0.7548776662466927, 0.5698402909980532)
@@ -79,14 +93,17 @@ sequences"). Places sorted by their sum's fraction begin evenly all over the pla
 random order do not."""
 
 
-def spread(tiles: Sequence[Tile], blank: Container[tuple[int, int]] = ()) -> list[Tile]:
+def spread(
+    tiles: Sequence[Tile], blank: Container[tuple[int, int]] = (), width: int = GROUP[1]
+) -> list[Tile]:
     """In groups from all over the grid, so that the first ones go as fast as the rest will.
 
     Row by row, a scene that begins with open sea or nodata would promise too much. blank:
     indexes of tiles that are known to take next to no time; these lie evenly between the others.
+    width: columns in a group.
     """
     kinds = (
-        _in_groups([tile for tile in tiles if (tile.index in blank) is kind])
+        _in_groups([tile for tile in tiles if (tile.index in blank) is kind], width)
         for kind in (False, True)
     )
     placed = [
@@ -95,10 +112,10 @@ def spread(tiles: Sequence[Tile], blank: Container[tuple[int, int]] = ()) -> lis
     return [tile for _, tile in sorted(placed, key=itemgetter(0))]
 
 
-def _in_groups(tiles: Sequence[Tile]) -> list[Tile]:
+def _in_groups(tiles: Sequence[Tile], width: int) -> list[Tile]:
     groups: dict[tuple[int, int], list[Tile]] = {}
     for tile in tiles:
         row, col = tile.index
-        groups.setdefault((row // GROUP[0], col // GROUP[1]), []).append(tile)
+        groups.setdefault((row // GROUP[0], col // width), []).append(tile)
     ordered = sorted(groups, key=lambda place: (place[0] * EVENLY[0] + place[1] * EVENLY[1]) % 1)
     return [tile for place in ordered for tile in groups[place]]

@@ -29,6 +29,9 @@ from rasterio.vrt import WarpedVRT
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+PROBES = 8
+"""Pixels on each side of a window that are looked at to say whether it is empty."""
+
 TRACE = 0.01
 """Of a block's bytes: one value everywhere packs to less, what a sensor saw does not."""
 
@@ -62,6 +65,10 @@ class RasterSource:
     def warped(self) -> bool:
         return self.grid is not None or self.moved != (0.0, 0.0)
 
+    @property
+    def local(self) -> bool:
+        return _stamp(self.href) is not None
+
     def geobox(self) -> GeoBox:
         if self.grid is not None:
             return self.grid
@@ -82,24 +89,44 @@ class RasterSource:
         return data
 
     def blank(self, rows: slice, cols: slice) -> bool:
-        """Does the file store next to nothing for a window inside the grid?
+        """Does the file seem to hold no value in a window inside the grid?
 
-        Its index of blocks tells, without a pixel being read; False where that can't be told, or
-        would have to be asked over a network.
+        Its index of blocks tells, without a pixel being read, where nodata is packed; else a few
+        pixels or its mask do. False where a network would have to be asked.
         """
-        if self.warped or _stamp(self.href) is None:
+        if self.warped or not self.local:
             return False
         with handle(self) as raster:
             if raster.driver != "GTiff":
                 return False
+            nothing = _stored_nothing(raster, rows, cols)
+            if nothing or (raster.compression is not None and not _masked(raster)):
+                return nothing
+            window = rasterio.windows.Window.from_slices(rows, cols)
+            band = replace(self, bands=self.bands[:1])
+            return bool(np.isnan(band.glance(raster, window, (PROBES, PROBES))).all())
+
+    def glance(
+        self, raster: Any, window: rasterio.windows.Window, shape: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """The nearest (band, y, x) digital numbers of a window, NaN where there are none.
+
+        raster: of `handle`. Its own mask tells what is valid, not `nodata`.
+        """
+        nearest = {"window": window, "resampling": Resampling.nearest}
+        seen = raster.read(self.bands, out_shape=(len(self.bands), *shape), **nearest)
+        valid = raster.read_masks(self.bands[0], out_shape=shape, **nearest) > 0
+        seen = seen.astype(np.float32)
+        seen[:, ~(valid & np.isfinite(seen).all(axis=0))] = np.nan
+        return np.asarray(seen)
+
+    def blocks(self) -> Blocks:
+        """What is decoded at once when a pixel is asked for."""
+        with handle(self) as raster:
             height, width = raster.block_shapes[0]
-            bands = raster.count if raster.interleaving is Interleaving.pixel else 1
-            whole = height * width * bands * np.dtype(raster.dtypes[0]).itemsize
-            return all(
-                stored(raster, row, col) < TRACE * whole
-                for row in range(rows.start // height, -(-rows.stop // height))
-                for col in range(cols.start // width, -(-cols.stop // width))
-            )
+            together = not self.warped and raster.interleaving is Interleaving.pixel
+            bands = raster.count if together else len(self.bands)
+            return Blocks(height, width, bands * np.dtype(raster.dtypes[0]).itemsize)
 
     def open(self) -> Any:
         """The raster on its grid, as rasterio gives it; the caller closes it."""
@@ -128,6 +155,30 @@ class RasterSource:
             # In pixels; the default of 1/8 would be a misregistration of its own.
             tolerance=1e-3,
         )
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """height, width: in pixels; depth: bytes of a pixel in all bands that are decoded with it."""
+
+    height: int
+    width: int
+    depth: int
+
+
+def _masked(raster: Any) -> bool:
+    return any(MaskFlags.per_dataset in flags for flags in raster.mask_flag_enums)
+
+
+def _stored_nothing(raster: Any, rows: slice, cols: slice) -> bool:
+    height, width = raster.block_shapes[0]
+    bands = raster.count if raster.interleaving is Interleaving.pixel else 1
+    whole = height * width * bands * np.dtype(raster.dtypes[0]).itemsize
+    return all(
+        stored(raster, row, col) < TRACE * whole
+        for row in range(rows.start // height, -(-rows.stop // height))
+        for col in range(cols.start // width, -(-cols.stop // width))
+    )
 
 
 def stored(raster: Any, row: int, col: int) -> int:
@@ -216,7 +267,7 @@ def handle(source: RasterSource) -> Iterator[Any]:
     plain local file, else each would decode all of them. Warping takes too long for that, and
     a network answers many at once: there each thread has its own.
     """
-    if source.warped or _stamp(source.href) is None:
+    if source.warped or not source.local:
         with _own.__dict__.setdefault("rasters", _Rasters()).use(source) as raster:
             yield raster
         return

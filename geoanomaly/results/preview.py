@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -12,16 +10,9 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.windows import Window
 
 from geoanomaly.results.legend import RAMP, RGBA, coloured
-from geoanomaly.scenes.areas import Clip
-from geoanomaly.scenes.inputs import Inputs
-from geoanomaly.scenes.sensors import display_bands
-
-MAX_SIDE = 768
-FEW_ROWS = 256
-"""Of a scene whose blocks are lines: not each by itself."""
+from geoanomaly.scenes.thumbnail import MAX_SIDE
 
 GAP, TITLE, LEGEND, LINE = 12, 26, 300, 20
 """Pixels: between the parts, above the pictures, beside them, from line to line."""
@@ -44,7 +35,7 @@ def draw_preview(
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    heat = coloured(_shrunk(heatmap))
+    heat = coloured(_shrunk(heatmap, scene.shape[:2]))
     found = Image.fromarray(scene).convert("RGBA")
     found.alpha_composite(Image.fromarray(heat))
     sides = [_enlarged(Image.fromarray(scene)), _enlarged(found.convert("RGB"))]
@@ -91,65 +82,17 @@ def _on_paper(colour: RGBA) -> tuple[int, ...]:
     )
 
 
-def _shrunk(heatmap: Path) -> NDArray[np.float32]:
-    """The heatmap at the size of a picture, from the overviews."""
+def _shrunk(heatmap: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The heatmap at the (height, width) of a picture, from the overviews."""
     with rasterio.open(heatmap) as raster:
         # Average, as in the overviews: a single hot pixel must not stand for a whole field.
-        shape = _fitting(raster.shape)
         return np.asarray(raster.read(1, out_shape=shape, resampling=Resampling.average))
 
 
-def _fitting(shape: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) with the longer side at most `MAX_SIDE`."""
-    factor = max(1.0, max(shape) / MAX_SIDE)
-    height, width = (max(1, round(side / factor)) for side in shape)
-    return height, width
-
-
-def scene_picture(inputs: Inputs) -> Picture:
-    """The after scene in its default colours, by 2-98 % stretch, white where there is no data."""
-    info = inputs.scenes[-1]
-    bands = next(iter(display_bands(info.band_names).values()))
-    indexes = [info.source.bands[band - 1] for band in bands]
-    height, width = _fitting((inputs.geobox.shape.y, inputs.geobox.shape.x))
-    data = np.empty((len(indexes), height, width))
-    with rasterio.open(info.scene.href) as raster:
-        for rows in _strips(raster, inputs.clip, height):
-            data[:, rows] = _strip(raster, indexes, inputs.clip, rows, (height, width))
-    picture = np.moveaxis(np.stack([_stretch(band) for band in data]), 0, -1)
-    return np.broadcast_to((picture * 255).astype(np.uint8), (height, width, 3)).copy()
-
-
-def _strips(raster: Any, clip: Clip, height: int) -> Iterator[slice]:
-    """Rows of a picture that come from one row of blocks, which then are decoded once."""
-    step = (clip.rows.stop - clip.rows.start) / height
-    sampled = clip.rows.start + (np.arange(height) + 0.5) * step
-    blocks = sampled // max(raster.block_shapes[0][0], FEW_ROWS)
-    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1), height]
-    return (slice(int(top), int(bottom)) for top, bottom in pairwise(edges))
-
-
-def _strip(
-    raster: Any, indexes: list[int], clip: Clip, rows: slice, shape: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Rows of the picture, (band, y, x), NaN = no data.
-
-    Of a few rows at a time, so that validity finds the blocks decoded.
-    """
-    top, height = clip.rows.start, clip.rows.stop - clip.rows.start
-    window = Window.from_slices(
-        (top + height * rows.start / shape[0], top + height * rows.stop / shape[0]),
-        (clip.cols.start, clip.cols.stop),
-    )
-    size = (rows.stop - rows.start, shape[1])
-    data = raster.read(
-        indexes, window=window, out_shape=(len(indexes), *size), resampling=Resampling.nearest
-    ).astype(np.float64)
-    valid = raster.read_masks(
-        indexes[0], window=window, out_shape=size, resampling=Resampling.nearest
-    )
-    data[:, (valid == 0) | ~np.isfinite(data).all(axis=0)] = np.nan
-    return np.asarray(data)
+def scene_picture(seen: NDArray[np.float32]) -> Picture:
+    """A scene's thumbnail, (band, y, x), by 2-98 % stretch, white where there is no data."""
+    picture = np.moveaxis(np.stack([_stretch(band) for band in seen]), 0, -1)
+    return np.broadcast_to((picture * 255).astype(np.uint8), (*seen.shape[1:], 3)).copy()
 
 
 def _stretch(band: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from shapely.geometry import box
 
 from geoanomaly.models import Model
 from geoanomaly.scenes.inputs import Inputs, open_inputs
+from geoanomaly.scenes.thumbnail import Thumbnail
 from geoanomaly.scoring import ScoreTile
 from geoanomaly.types import AOI, JobSpec, Process, Scene
 from tests.rasters import UTM, texture, write_raster
@@ -33,7 +34,7 @@ def opened(folder: Path, area: AOI | None = None) -> Inputs:
 
 def kernel(inputs: Inputs) -> ScoreTile:
     """Without a model: it fails where it would score."""
-    return ScoreTile(inputs, cast(Model, None), cast(TileStore, None))
+    return ScoreTile(inputs, cast(Model, None), cast(TileStore, None), cast(Thumbnail, None))
 
 
 def test_of_a_tile_without_data_one_band_is_read(
@@ -73,7 +74,7 @@ def test_of_a_tile_outside_the_area_nothing_is_read(
     tiles = {tile.index: tile for tile in inputs.tiles(TILE, 8)}
     assert len(tiles) == 16
     # Tiles that share no more than a border with the area are beyond it too.
-    assert {index for index, tile in tiles.items() if inputs.blank(tile)} == {
+    assert {index for index, tile in tiles.items() if inputs.clip.beyond(tile.geobox)} == {
         (row, col) for row in range(3) for col in (2, 3)
     }
     assert np.isnan(kernel(inputs).surprise(tiles[2, 3])).all()

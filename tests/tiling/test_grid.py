@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 
-from tiling.grid import TileGrid, spread
+from tiling.grid import GROUP, TileGrid, group_width, spread
 
 grids = st.builds(
     lambda height, width, size, halo, even: TileGrid(
@@ -78,9 +81,38 @@ def test_cut_and_stitched_equals_whole(grid: TileGrid) -> None:
 @given(grids)
 def test_spread_tiles_are_all_the_tiles(grid: TileGrid) -> None:
     tiles = list(grid)
-    found = spread(tiles)
-    assert sorted(each.index for each in found) == [each.index for each in tiles]
-    assert [each.index for each in found] == [each.index for each in spread(tiles)]
+    for width in (4, 7):
+        found = spread(tiles, width=width)
+        assert sorted(each.index for each in found) == [each.index for each in tiles]
+        again = spread(tiles, width=width)
+        assert [each.index for each in found] == [each.index for each in again]
+
+
+@given(st.integers(1, 300), st.integers(1, 10**7), st.floats(0.1, 80), st.integers(2**20, 2**30))
+def test_a_row_of_a_group_is_what_a_cache_holds(
+    columns: int, tile_bytes: int, widest: float, cache: int
+) -> None:
+    width = group_width(columns, tile_bytes, widest, cache)
+    assert 1 <= width <= columns
+    # Wider than the cache allows only as far as the blocks themselves are, or the least group.
+    least = max(math.ceil(widest), GROUP[1])
+    assert width <= least or 3 * (width + 2) * tile_bytes <= cache
+    # In even parts: one group less would be too wide.
+    parts = math.ceil(columns / width)
+    assert width == math.ceil(columns / parts)
+
+
+@pytest.mark.parametrize(
+    ("columns", "bands", "widest", "width"),
+    [
+        pytest.param(22, 4, 1, 11, id="a Sentinel-2 tile of four bands"),
+        pytest.param(22, 10, 1, 6, id="of ten"),
+        pytest.param(80, 4, 80, 80, id="lines of a drone's mosaic"),
+        pytest.param(3, 4, 1, 3, id="a small scene"),
+    ],
+)
+def test_width_of_groups(columns: int, bands: int, widest: float, width: int) -> None:
+    assert group_width(columns, 512 * 512 * bands * 2, widest, 128 * 2**20) == width
 
 
 @given(grids, st.floats(0, 1), st.integers(0, 1000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,23 +132,58 @@ def test_windows_of_which_next_to_nothing_is_stored(
                for top in range(0, 449, 64) for left in range(0, 705, 64)]  # fmt: skip
     for rows, cols in windows:
         assert source.blank(rows, cols) == np.isnan(source.read(rows, cols)).all()
-    assert not source.blank(slice(200, 257), slice(300, 301))
-    assert not source.blank(slice(0, 9), slice(255, 257))
+    if "compress" in options:  # else a few pixels of blocks that are there are looked at
+        assert not source.blank(slice(200, 257), slice(300, 301))
+        assert not source.blank(slice(0, 9), slice(255, 257))
 
 
-def test_what_no_index_of_blocks_tells_is_not_called_blank(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["nodata", "NaN", "mask", "packed with a mask"])
+def test_where_no_index_tells_a_few_pixels_do(tmp_path: Path, kind: str) -> None:
+    data = texture(0, 2, 512, 768).astype(np.float32)
+    empty = np.zeros(data.shape[1:], bool)
+    empty[:256, 256:] = True
+    if "mask" not in kind:
+        data[:, empty] = np.nan if kind == "NaN" else 0
+    path = write_raster(
+        tmp_path / "a.tif", data, nodata=0 if kind == "nodata" else None,
+        compress="deflate" if "packed" in kind else "none",
+    )  # fmt: skip
+    if "mask" in kind:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as raster:
+            raster.write_mask(~empty)
+    source = RasterSource(str(path), (2, 1))
+    for top, left in np.ndindex(8, 12):
+        rows, cols = slice(64 * top, 64 * top + 64), slice(64 * left, 64 * left + 64)
+        assert source.blank(rows, cols) == empty[rows, cols].all()
+        assert source.blank(rows, cols) == np.isnan(source.read(rows, cols)).all()
+
+
+def test_what_is_not_in_a_plain_local_file_is_not_called_blank(tmp_path: Path) -> None:
     nothing = np.zeros((1, 256, 256), np.uint8)
     rows = cols = slice(0, 64)
-    deflated = {"compress": "deflate", "nodata": 0}
-    stored = write_raster(tmp_path / "stored.tif", nothing, nodata=0)
-    packed = write_raster(tmp_path / "packed.tif", nothing, **deflated)
+    packed = write_raster(tmp_path / "packed.tif", nothing, compress="deflate", nodata=0)
     picture = tmp_path / "picture.png"
     rasterio.shutil.copy(packed, picture, driver="PNG")
     assert RasterSource(str(packed), (1,)).blank(rows, cols)
-    assert not RasterSource(str(stored), (1,)).blank(rows, cols)
     assert not RasterSource(str(picture), (1,)).blank(rows, cols)
     assert not RasterSource(str(packed), (1,), moved=(0.5, 0.0)).blank(rows, cols)
     assert not RasterSource("s3://nowhere/packed.tif", (1,)).blank(rows, cols)
+
+
+@pytest.mark.parametrize(
+    ("tiled", "width"), [({}, 300), ({"tiled": True, "blockxsize": 64, "blockysize": 32}, 64)]
+)
+@pytest.mark.parametrize(("interleave", "depth"), [("pixel", 6), ("band", 4)])
+def test_what_is_decoded_at_once(
+    tmp_path: Path, tiled: dict[str, object], width: int, interleave: str, depth: int
+) -> None:
+    """Bytes of a pixel: of all bands where they lie together, else of those that are asked for."""
+    path = write_raster(
+        tmp_path / "a.tif", np.ones((3, 100, 300), np.uint16), interleave=interleave, **tiled
+    )
+    source = RasterSource(str(path), (1, 3))
+    assert (source.blocks().width, source.blocks().depth) == (width, depth)
+    assert replace(source, moved=(0.5, 0.0)).blocks().depth == 4
 
 
 def test_nodata_and_nan_and_alpha_become_nan(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import zarr
 from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
@@ -56,6 +57,25 @@ def test_a_chunk_that_exists_is_done_even_if_it_is_all_nan(tmp_path: Path) -> No
     cores = [core for _, core in store.cores(GRID)]
     assert np.isnan(cores[0]).all()
     assert (cores[4] == 1).all()
+
+
+@pytest.mark.parametrize("bands", [None, 3])
+def test_chunks_in_a_folder_are_those_that_zarr_writes(tmp_path: Path, bands: int | None) -> None:
+    store, other = (TileStore(tmp_path / name, bands) for name in ("ours.zarr", "theirs.zarr"))
+    store.create(GRID)
+    other.create(GRID)
+    data = pixels() if bands is None else np.stack([pixels() + band for band in range(bands)])
+    for tile in GRID:
+        store.write(tile, data[..., *tile.core])
+    zarr.open_array(other.location, mode="r+")[:] = data
+    assert np.array_equal(store.open()[:], data, equal_nan=True)
+    chunks = [path.relative_to(store.location) for path in Path(store.location).rglob("c/**/*")]
+    files = [path for path in chunks if (Path(store.location) / path).is_file()]
+    assert len(files) == len(GRID)
+    for path in files:
+        assert (Path(store.location) / path).read_bytes() == (
+            Path(other.location) / path
+        ).read_bytes()
 
 
 def test_a_removed_store_is_made_anew(tmp_path: Path) -> None:
