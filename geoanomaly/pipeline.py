@@ -97,7 +97,7 @@ def _publish(
     report(Progress("writing", 90, "heatmap and mask"))
     with ThreadPoolExecutor() as beside:
         digests = beside.submit(digests_of, done.inputs)
-        with outputs.plain_rasters(out, store, done.grid, threshold) as rasters:
+        with outputs.plain_rasters(out, store, done.grid, threshold, threads) as rasters:
             report(Progress("writing", 93, "anomalies"))
             traced = beside.submit(_trace, out, rasters, crs)
             rasters.tiles.pack(threads)

@@ -17,7 +17,7 @@ from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.scenes.thumbnail import Thumbnail
 from geoanomaly.settings import Settings
 from geoanomaly.types import Report
-from tiling.grid import GROUP, TileGrid, group_width, spread
+from tiling.grid import GROUP, TileGrid, group_shape, spread
 from tiling.runner import TileFailedError, run_tiles
 from tiling.scratch import TileStore
 from tiling.types import Tile
@@ -75,8 +75,8 @@ def _begin() -> None:
 def score_tiles(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: Report) -> None:
     """Score the tiles that the store lacks."""
     blank = {tile.index for tile in grid if kernel.inputs.blank(tile)}
-    width = _group_width(kernel.inputs, grid, settings.cache_mib * 2**20)
-    todo = spread(kernel.store.missing(grid), blank, width)
+    group = _group(kernel.inputs, grid, settings.cache_mib * 2**20)
+    todo = spread(kernel.store.missing(grid), blank, group)
     after = share_of_files(len(grid) - len(blank), len(blank))
     pace = Pace(total=len(grid), done=len(grid) - len(todo), start=40, end=90, after=after)
     report(pace.progress())
@@ -92,15 +92,15 @@ def score_tiles(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: R
         raise TileError(str(failure)) from failure
 
 
-def _group_width(inputs: Inputs, grid: TileGrid, cache_bytes: int) -> int:
-    """Of tiles that follow one another; where a network would have to be asked, the least."""
+def _group(inputs: Inputs, grid: TileGrid, cache_bytes: int) -> tuple[int, int]:
+    """Of tiles that follow one another; where a network would have to be asked, the usual one."""
     sources = [info.source for info in inputs.scenes]
     if not all(source.local for source in sources):
-        return GROUP[1]
+        return GROUP
     blocks = [source.blocks() for source in sources]
     tile_bytes = grid.size**2 * sum(each.depth for each in blocks)
     widest = max(each.width for each in blocks) / grid.size
-    return group_width(grid.shape[1], tile_bytes, widest, cache_bytes)
+    return group_shape(grid.shape[1], tile_bytes, widest, cache_bytes)
 
 
 def share_of_files(full: int, blank: int) -> float:

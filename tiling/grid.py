@@ -71,20 +71,24 @@ class TileGrid:
 
 GROUP = (8, 4)
 """(rows, columns) of tiles that follow one another, row by row: neighbours share blocks of the
-source. What more rows share costs nothing."""
+source."""
+
+GROUP_ROWS = 16
+"""Where it is known which tiles are blank, so that groups need not begin all over the grid."""
 
 
-def group_width(columns: int, tile_bytes: int, widest: float, cache_bytes: int) -> int:
-    """Columns of tiles in a group, `GROUP`'s at least: as many as a cache holds blocks for.
+def group_shape(columns: int, tile_bytes: int, widest: float, cache_bytes: int) -> tuple[int, int]:
+    """(rows, columns) of tiles in a group: as many columns as a cache holds blocks for.
 
     columns: of the grid; tile_bytes: of the source for one tile; widest: of its blocks, in tiles.
     What a row of tiles has read the next one needs again, with what lies above and below: three
-    rows of blocks, and the neighbours at both ends. Groups are alike in width.
+    rows of blocks, and the neighbours at both ends. Groups are alike in width, and no narrower
+    than `GROUP`.
     """
     fitting = cache_bytes // (3 * max(tile_bytes, 1)) - 2
     # A block that reaches over many tiles would be decoded again in each group of fewer.
     width = min(max(fitting, math.ceil(widest), GROUP[1]), columns)
-    return math.ceil(columns / math.ceil(columns / width))
+    return GROUP_ROWS, math.ceil(columns / math.ceil(columns / width))
 
 
 EVENLY = (0.7548776662466927, 0.5698402909980532)
@@ -94,16 +98,18 @@ random order do not."""
 
 
 def spread(
-    tiles: Sequence[Tile], blank: Container[tuple[int, int]] = (), width: int = GROUP[1]
+    tiles: Sequence[Tile],
+    blank: Container[tuple[int, int]] = (),
+    group: tuple[int, int] = GROUP,
 ) -> list[Tile]:
     """In groups from all over the grid, so that the first ones go as fast as the rest will.
 
     Row by row, a scene that begins with open sea or nodata would promise too much. blank:
     indexes of tiles that are known to take next to no time; these lie evenly between the others.
-    width: columns in a group.
+    group: its (rows, columns).
     """
     kinds = (
-        _in_groups([tile for tile in tiles if (tile.index in blank) is kind], width)
+        _in_groups([tile for tile in tiles if (tile.index in blank) is kind], group)
         for kind in (False, True)
     )
     placed = [
@@ -112,10 +118,10 @@ def spread(
     return [tile for _, tile in sorted(placed, key=itemgetter(0))]
 
 
-def _in_groups(tiles: Sequence[Tile], width: int) -> list[Tile]:
+def _in_groups(tiles: Sequence[Tile], group: tuple[int, int]) -> list[Tile]:
     groups: dict[tuple[int, int], list[Tile]] = {}
     for tile in tiles:
         row, col = tile.index
-        groups.setdefault((row // GROUP[0], col // width), []).append(tile)
+        groups.setdefault((row // group[0], col // group[1]), []).append(tile)
     ordered = sorted(groups, key=lambda place: (place[0] * EVENLY[0] + place[1] * EVENLY[1]) % 1)
     return [tile for place in ordered for tile in groups[place]]

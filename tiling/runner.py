@@ -6,8 +6,11 @@ nothing: what it made is in the scratch store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 from dask.base import compute
 from dask.callbacks import Callback
@@ -16,6 +19,7 @@ from dask.delayed import delayed
 from tiling.types import Tile
 
 TileFunction = Callable[[Tile], None]
+Made = TypeVar("Made")
 ATTEMPTS = 3
 
 
@@ -44,6 +48,18 @@ def run_tiles(
         _run_on_threads(guarded, tiles, threads, on_done)
     else:
         _run_on_cluster(guarded, tiles, scheduler, on_done)
+
+
+def ahead(function: Callable[[Tile], Made], tiles: Iterable[Tile], threads: int) -> Iterator[Made]:
+    """`function` of each tile, in their order; threads work on the next few meanwhile."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for tile in tiles:
+            waiting.append(pool.submit(function, tile))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _attempt(function: TileFunction, tile: Tile) -> None:

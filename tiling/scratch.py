@@ -80,14 +80,19 @@ class TileStore:
         if isinstance(self.location, str):
             array[..., *tile.core] = core
             return
-        whole = np.full(array.chunks, np.nan, np.float32)
-        whole[..., : core.shape[-2], : core.shape[-1]] = core
-        _write_whole(self.location / self._key(array, tile), _encoded(whole))
+        if core.shape != array.chunks:  # at the edges of the grid
+            whole = np.full(array.chunks, np.nan, np.float32)
+            whole[..., : core.shape[-2], : core.shape[-1]] = core
+            core = whole
+        _write_whole(self.location / self._key(array, tile), _encoded(core))
+
+    def read(self, tile: Tile) -> NDArray[np.float32]:
+        """A tile's core, NaN where there is none."""
+        return np.asarray(_opened(self)[..., *tile.core], dtype=np.float32)
 
     def cores(self, grid: TileGrid) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
-        """Every tile with its core, NaN where there is none."""
-        array = self.open()
-        return ((tile, np.asarray(array[..., *tile.core], dtype=np.float32)) for tile in grid)
+        """Every tile with its core, in order."""
+        return ((tile, self.read(tile)) for tile in grid)
 
     def missing(self, grid: TileGrid) -> list[Tile]:
         """The tiles that are still to do; the chunks that are there are read once, to be sure."""
@@ -95,10 +100,12 @@ class TileStore:
         return [tile for tile in grid if not self._done(array, tile)]
 
     def _done(self, array: zarr.Array[Any], tile: Tile) -> bool:
-        if not sync((array.store_path / self._key(array, tile)).exists()):
-            return False
+        key = self._key(array, tile)
         if isinstance(self.location, str):
-            return True  # An object is whole, and reading it would fetch it.
+            # An object is whole, and reading it would fetch it.
+            return bool(sync((array.store_path / key).exists()))
+        if not (self.location / key).exists():
+            return False
         try:
             array[..., *tile.core]
         except (ValueError, RuntimeError):  # The checksum, the decompressor.
@@ -128,9 +135,9 @@ def _opened(store: TileStore) -> zarr.Array[Any]:
 
 def _encoded(chunk: NDArray[np.float32]) -> bytes:
     """A full chunk, as `_CODECS` pack it."""
-    packed = bytes(_BLOSC.encode(np.ascontiguousarray(chunk, dtype="<f4")))
+    packed = _BLOSC.encode(np.ascontiguousarray(chunk, dtype="<f4"))
     checksum: int = google_crc32c.value(packed)
-    return packed + checksum.to_bytes(4, "little")
+    return bytes(packed) + checksum.to_bytes(4, "little")
 
 
 def _write_whole(path: Path, chunk: bytes) -> None:

@@ -24,6 +24,7 @@ from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly
 from tiling.cog import PlainTiles, plain_tiles, whole_file
 from tiling.grid import TileGrid
+from tiling.runner import ahead
 from tiling.scratch import TileStore
 from tiling.types import Tile
 
@@ -61,12 +62,17 @@ class Tally:
     above: int = 0
     highest: float = 0.0
 
-    def plus(self, core: NDArray[np.float32], mask: NDArray[np.uint8]) -> Tally:
+    @classmethod
+    def of(cls, core: NDArray[np.float32], mask: NDArray[np.uint8]) -> Tally:
         known = mask != NODATA
+        highest = float(core.max(where=known, initial=0))
+        return cls(int(known.sum()), int((mask == 1).sum()), highest)
+
+    def plus(self, other: Tally) -> Tally:
         return Tally(
-            self.valid + int(known.sum()),
-            self.above + int((mask == 1).sum()),
-            max(self.highest, float(core.max(where=known, initial=0))),
+            self.valid + other.valid,
+            self.above + other.above,
+            max(self.highest, other.highest),
         )
 
 
@@ -88,19 +94,22 @@ class PlainRasters:
 
 @contextmanager
 def plain_rasters(
-    out: Path, store: TileStore, grid: TileGrid, threshold: Threshold
+    out: Path, store: TileStore, grid: TileGrid, threshold: Threshold, threads: int
 ) -> Iterator[PlainRasters]:
     """On their way to `heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above)."""
     tally = Tally()
 
+    def parts(tile: Tile) -> tuple[Tile, NDArray[np.uint8], NDArray[np.float32], Tally]:
+        core = store.read(tile)
+        mask = above(core, threshold.surprise)
+        return tile, mask, core, Tally.of(core, mask)
+
     def cores() -> Iterator[tuple[Tile, tuple[NDArray[Any], NDArray[Any]]]]:
         nonlocal tally
-        for tile, core in store.cores(grid):
-            if np.isnan(core).all():
-                continue
-            mask = above(core, threshold.surprise)
-            tally = tally.plus(core, mask)
-            yield tile, (mask, core)
+        for tile, mask, core, part in ahead(parts, grid, threads):
+            tally = tally.plus(part)
+            if part.valid:
+                yield tile, (mask, core)
 
     # Packed in this order: of the two, the heatmap keeps all threads busy to the end.
     profiles = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
 
-from tiling.grid import GROUP, TileGrid, group_width, spread
+from tiling.grid import GROUP, TileGrid, group_shape, spread
 
 grids = st.builds(
     lambda height, width, size, halo, even: TileGrid(
@@ -81,10 +81,10 @@ def test_cut_and_stitched_equals_whole(grid: TileGrid) -> None:
 @given(grids)
 def test_spread_tiles_are_all_the_tiles(grid: TileGrid) -> None:
     tiles = list(grid)
-    for width in (4, 7):
-        found = spread(tiles, width=width)
+    for group in ((8, 4), (3, 7)):
+        found = spread(tiles, group=group)
         assert sorted(each.index for each in found) == [each.index for each in tiles]
-        again = spread(tiles, width=width)
+        again = spread(tiles, group=group)
         assert [each.index for each in found] == [each.index for each in again]
 
 
@@ -92,7 +92,7 @@ def test_spread_tiles_are_all_the_tiles(grid: TileGrid) -> None:
 def test_a_row_of_a_group_is_what_a_cache_holds(
     columns: int, tile_bytes: int, widest: float, cache: int
 ) -> None:
-    width = group_width(columns, tile_bytes, widest, cache)
+    _, width = group_shape(columns, tile_bytes, widest, cache)
     assert 1 <= width <= columns
     # Wider than the cache allows only as far as the blocks themselves are, or the least group.
     least = max(math.ceil(widest), GROUP[1])
@@ -112,7 +112,7 @@ def test_a_row_of_a_group_is_what_a_cache_holds(
     ],
 )
 def test_width_of_groups(columns: int, bands: int, widest: float, width: int) -> None:
-    assert group_width(columns, 512 * 512 * bands * 2, widest, 128 * 2**20) == width
+    assert group_shape(columns, 512 * 512 * bands * 2, widest, 128 * 2**20)[1] == width
 
 
 @given(grids, st.floats(0, 1), st.integers(0, 1000))
