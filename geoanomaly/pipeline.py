@@ -101,9 +101,11 @@ def _publish(
             report(Progress("writing", 93, "anomalies"))
             traced = beside.submit(_trace, out, rasters, crs)
             rasters.tiles.pack(threads)
+            picture = scene_picture(thumbnail.pixels())
+            drawn = beside.submit(outputs.write_preview, out, picture, threshold, done.doubt)
             outputs.write_style(out)
-            outputs.write_preview(out, scene_picture(thumbnail.pixels()), threshold, done.doubt)
             anomalies = traced.result()
+        drawn.result()
     return Found(anomalies, rasters.tally, digests.result())
 
 

@@ -22,8 +22,11 @@ from tiling.runner import TileFailedError, run_tiles
 from tiling.scratch import TileStore
 from tiling.types import Tile
 
-WRITING = 0.12
+WRITING = 0.09
 """Time that the files take for a tile once all are scored, in that of scoring one."""
+
+ANYWAY = 2**20
+"""Pixels that are scored in the time that the files take whatever the size."""
 
 BLANK, BLANK_WRITING = 0.025, 0.016
 """The same of a tile without data: to find that out, and its part of the files."""
@@ -77,7 +80,7 @@ def score_tiles(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: R
     blank = {tile.index for tile in grid if kernel.inputs.blank(tile)}
     group = _group(kernel.inputs, grid, settings.cache_mib * 2**20)
     todo = spread(kernel.store.missing(grid), blank, group)
-    after = share_of_files(len(grid) - len(blank), len(blank))
+    after = share_of_files(len(grid) - len(blank), len(blank), grid.size)
     pace = Pace(total=len(grid), done=len(grid) - len(todo), start=40, end=90, after=after)
     report(pace.progress())
     try:
@@ -103,6 +106,7 @@ def _group(inputs: Inputs, grid: TileGrid, cache_bytes: int) -> tuple[int, int]:
     return group_shape(grid.shape[1], tile_bytes, widest, cache_bytes)
 
 
-def share_of_files(full: int, blank: int) -> float:
-    """Time that the files take, as a share of the scoring, by the numbers of tiles."""
-    return (WRITING * full + BLANK_WRITING * blank) / (full + BLANK * blank)
+def share_of_files(full: int, blank: int, size: int) -> float:
+    """Time that the files take, as a share of the scoring, by the numbers of tiles and their size."""
+    files = WRITING * full + BLANK_WRITING * blank + ANYWAY / size**2
+    return files / (full + BLANK * blank)
