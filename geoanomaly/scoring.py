@@ -107,6 +107,6 @@ def _group(inputs: Inputs, grid: TileGrid, cache_bytes: int) -> tuple[int, int]:
 
 
 def share_of_files(full: int, blank: int, size: int) -> float:
-    """Time that the files take, as a share of the scoring, by the numbers of tiles and their size."""
+    """Time that the files take, in that of the scoring; full, blank: tiles of `size` pixels."""
     files = WRITING * full + BLANK_WRITING * blank + ANYWAY / size**2
     return files / (full + BLANK * blank)

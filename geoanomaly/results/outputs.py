@@ -64,9 +64,8 @@ class Tally:
 
     @classmethod
     def of(cls, core: NDArray[np.float32], mask: NDArray[np.uint8]) -> Tally:
-        known = mask != NODATA
-        highest = float(core.max(where=known, initial=0))
-        return cls(int(known.sum()), int((mask == 1).sum()), highest)
+        valid, hot = (int(np.count_nonzero(found)) for found in (mask != NODATA, mask == 1))
+        return cls(valid, hot, float(np.fmax.reduce(core, axis=None, initial=0)))  # less NaN
 
     def plus(self, other: Tally) -> Tally:
         return Tally(

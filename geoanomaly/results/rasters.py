@@ -36,5 +36,6 @@ def mask_profile(tags: Mapping[str, str]) -> CogProfile:
 
 def above(surprise: NDArray[Any], threshold: float) -> NDArray[np.uint8]:
     """What a mask has for surprise: 1 = at the threshold or above, 255 = no value."""
-    found = (surprise >= threshold).astype(np.uint8)
-    return np.where(np.isfinite(surprise), found, np.uint8(NODATA))
+    found = (surprise >= threshold).view(np.uint8)
+    found[~np.isfinite(surprise)] = NODATA
+    return found
