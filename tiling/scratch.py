@@ -26,6 +26,9 @@ from tiling.types import Tile
 _CODECS = (BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=4), Crc32cCodec())
 _BLOSC = Blosc(cname="lz4", clevel=1, shuffle=Blosc.SHUFFLE, typesize=4)
 
+TORN = (ValueError, RuntimeError)
+"""What reading a torn chunk raises: the checksum, or the decompressor."""
+
 # An all-NaN core must leave a chunk behind, else it would be done again after each restart.
 _CONFIG: ArrayConfigLike = {"write_empty_chunks": True}
 
@@ -108,7 +111,7 @@ class TileStore:
             return False
         try:
             array[..., *tile.core]
-        except (ValueError, RuntimeError):  # The checksum, the decompressor.
+        except TORN:
             return False
         return True
 

@@ -67,6 +67,7 @@ class RasterSource:
 
     @property
     def local(self) -> bool:
+        """Is it a file here, and no address?"""
         return _stamp(self.href) is not None
 
     def geobox(self) -> GeoBox:

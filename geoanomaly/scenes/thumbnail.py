@@ -6,6 +6,7 @@ blocks are still at hand, and a few of its pixels cost next to nothing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from geoanomaly.scenes.areas import Clip
 from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.scenes.sensors import display_bands
 from tiling.grid import TileGrid
-from tiling.scratch import TileStore
+from tiling.scratch import TORN, TileStore
 from tiling.source import RasterSource, handle
 from tiling.types import Tile
 
@@ -50,8 +51,15 @@ class Thumbnail:
                 self.store.write(own, seen)
 
     def pixels(self) -> NDArray[np.float32]:
-        """What was taken, (band, y, x)."""
-        return np.asarray(self.store.open()[:])
+        """What was taken, (band, y, x); NaN too where a power cut left a part torn."""
+        try:
+            return np.asarray(self.store.open()[:])
+        except TORN:
+            found = np.full((len(self.source.bands), *self.grid.geobox.shape), np.nan, np.float32)
+            for own in self.grid:
+                with suppress(*TORN):
+                    found[:, *own.core] = self.store.read(own)
+            return found
 
     def _read(self, tile: Tile, shape: tuple[int, int]) -> NDArray[np.float32]:
         rows, cols = tile.core

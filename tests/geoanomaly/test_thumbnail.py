@@ -109,3 +109,16 @@ def test_what_a_killed_job_has_taken_is_there_for_the_next(tmp_path: Path) -> No
         for tile in part:
             found.take(tile)
     assert np.array_equal(found.pixels(), taken(inputs, tmp_path / "other"), equal_nan=True)
+
+
+def test_a_part_that_a_power_cut_left_torn_stays_white(tmp_path: Path) -> None:
+    inputs = opened(scene(tmp_path, (200, 220)))
+    wanted = taken(inputs, tmp_path)
+    chunk = tmp_path / "thumbnail.zarr" / "c" / "0" / "1" / "2"
+    chunk.write_bytes(bytes(100))
+    found = open_thumbnail(inputs, inputs.tiles(TILE, 8), tmp_path / "thumbnail.zarr").pixels()
+    torn = (slice(None), slice(TILE, 2 * TILE), slice(2 * TILE, 3 * TILE))
+    assert np.isfinite(wanted[torn]).all()
+    assert np.isnan(found[torn]).all()
+    found[torn] = wanted[torn]
+    assert np.array_equal(found, wanted, equal_nan=True)
