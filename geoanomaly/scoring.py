@@ -25,11 +25,11 @@ from tiling.types import Tile
 WRITING = 0.09
 """Time that the files take for a tile once all are scored, in that of scoring one."""
 
-ANYWAY = 2**20
-"""Pixels that are scored in the time that the files take whatever the size."""
-
 BLANK, BLANK_WRITING = 0.025, 0.016
 """The same of a tile without data: to find that out, and its part of the files."""
+
+ANYWAY = 2**20
+"""Pixels that are scored in the time that the files take whatever the size."""
 
 STEPS = np.float32(2**14)
 """Of one unit of surprise. Finer digits are noise, which would fill half of the heatmap's bytes;

@@ -103,20 +103,19 @@ class RasterSource:
             nothing = _stored_nothing(raster, rows, cols)
             if nothing or (raster.compression is not None and not _masked(raster)):
                 return nothing
-            window = rasterio.windows.Window.from_slices(rows, cols)
-            band = replace(self, bands=self.bands[:1])
-            return bool(np.isnan(band.glance(raster, window, (PROBES, PROBES))).all())
+        first = replace(self, bands=self.bands[:1])
+        return bool(np.isnan(first.glance(rows, cols, (PROBES, PROBES))).all())
 
-    def glance(
-        self, raster: Any, window: rasterio.windows.Window, shape: tuple[int, int]
-    ) -> NDArray[np.float32]:
-        """The nearest (band, y, x) digital numbers of a window, NaN where there are none.
-
-        raster: of `handle`. Its own mask tells what is valid, not `nodata`.
-        """
-        nearest = {"window": window, "resampling": Resampling.nearest}
-        seen = raster.read(self.bands, out_shape=(len(self.bands), *shape), **nearest)
-        valid = raster.read_masks(self.bands[0], out_shape=shape, **nearest) > 0
+    def glance(self, rows: slice, cols: slice, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """The nearest digital numbers of a window inside the grid, float32 (band, y, x) of a
+        (y, x) `shape`, NaN where there are none by the file's own mask."""
+        nearest = {
+            "window": rasterio.windows.Window.from_slices(rows, cols),
+            "resampling": Resampling.nearest,
+        }
+        with handle(self) as raster:
+            seen = raster.read(self.bands, out_shape=(len(self.bands), *shape), **nearest)
+            valid = raster.read_masks(self.bands[0], out_shape=shape, **nearest) > 0
         seen = seen.astype(np.float32)
         seen[:, ~(valid & np.isfinite(seen).all(axis=0))] = np.nan
         return np.asarray(seen)
@@ -124,10 +123,10 @@ class RasterSource:
     def blocks(self) -> Blocks:
         """What is decoded at once when a pixel is asked for."""
         with handle(self) as raster:
-            height, width = raster.block_shapes[0]
             together = not self.warped and raster.interleaving is Interleaving.pixel
             bands = raster.count if together else len(self.bands)
-            return Blocks(height, width, bands * np.dtype(raster.dtypes[0]).itemsize)
+            depth = bands * np.dtype(raster.dtypes[0]).itemsize
+            return Blocks(raster.block_shapes[0][1], depth)
 
     def open(self) -> Any:
         """The raster on its grid, as rasterio gives it; the caller closes it."""
@@ -160,9 +159,8 @@ class RasterSource:
 
 @dataclass(frozen=True)
 class Blocks:
-    """height, width: in pixels; depth: bytes of a pixel in all bands that are decoded with it."""
+    """width: in pixels; depth: bytes of a pixel in all bands that are decoded with it."""
 
-    height: int
     width: int
     depth: int
 

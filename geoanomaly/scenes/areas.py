@@ -41,6 +41,14 @@ class Clip:
     cols: slice
     geometry: BaseGeometry | None
 
+    def placed(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """A window of the part, as one of the whole grid."""
+        down, right = self.rows.start, self.cols.start
+        return (
+            slice(rows.start + down, rows.stop + down),
+            slice(cols.start + right, cols.stop + right),
+        )
+
     def inside(self, geobox: GeoBox) -> NDArray[np.bool_]:
         """Which pixels of `geobox` have their centre in the area, bool (y, x)."""
         if self.geometry is None:

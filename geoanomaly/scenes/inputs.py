@@ -80,11 +80,11 @@ class Inputs:
         """Does a core seem to have no value, as far as can be told before a pixel is read?"""
         if self.clip.beyond(tile.geobox):
             return True
-        return self.scenes[-1].source.blank(*self._on_scenes(*tile.core))
+        return self.scenes[-1].source.blank(*self.clip.placed(*tile.core))
 
     def empty(self, tile: Tile) -> bool:
         """Has a scene no data in the whole core? Its first band tells, without the others."""
-        rows, cols = self._on_scenes(*tile.core)
+        rows, cols = self.clip.placed(*tile.core)
         return any(
             # A few pixels from the middle tell most tiles that are not empty.
             not _any_data(array, _middle(rows), _middle(cols)) and not _any_data(array, rows, cols)
@@ -93,7 +93,7 @@ class Inputs:
 
     def read(self, tile: Tile) -> tuple[TileBatch, ...]:
         """One batch of one tile (core and halo) per scene; the halo may reach beyond the area."""
-        rows, cols = self._on_scenes(*tile.read)
+        rows, cols = self.clip.placed(*tile.read)
         scenes = [read_padded(array, rows, cols) for array in self.arrays]
         for data, masks in zip(scenes, self.masks, strict=True):
             for mask in masks:
@@ -101,14 +101,6 @@ class Inputs:
         if "water" in self.ignore:
             self._leave_out_water(scenes)
         return tuple(TileBatch.from_nan(data[None]) for data in scenes)
-
-    def _on_scenes(self, rows: slice, cols: slice) -> tuple[slice, slice]:
-        """A window of the job's grid on the scenes' own."""
-        down, right = self.clip.rows.start, self.clip.cols.start
-        return (
-            slice(rows.start + down, rows.stop + down),
-            slice(cols.start + right, cols.stop + right),
-        )
 
     def _leave_out_water(self, scenes: list[NDArray[np.float32]]) -> None:
         """Where it is water at all dates: a flood or a drained lake is change on the ground."""

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
-from rasterio.windows import Window
 
 from geoanomaly.scenes.areas import Clip
 from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.scenes.sensors import display_bands
 from tiling.grid import TileGrid
 from tiling.scratch import TORN, TileStore
-from tiling.source import RasterSource, handle
+from tiling.source import RasterSource
 from tiling.types import Tile
 
 MAX_SIDE = 768
@@ -46,7 +45,7 @@ class Thumbnail:
         rows, cols = self.grid.shape
         if tile.index[0] < rows and tile.index[1] < cols:
             own = self.grid.tile(*tile.index)
-            seen = self._read(tile, own.shape)
+            seen = self.source.glance(*self.clip.placed(*tile.core), own.shape)
             if np.isfinite(seen).any():
                 self.store.write(own, seen)
 
@@ -60,14 +59,6 @@ class Thumbnail:
                 with suppress(*TORN):
                     found[:, *own.core] = self.store.read(own)
             return found
-
-    def _read(self, tile: Tile, shape: tuple[int, int]) -> NDArray[np.float32]:
-        rows, cols = tile.core
-        window = Window(
-            cols.start + self.clip.cols.start, rows.start + self.clip.rows.start, *tile.shape[::-1]
-        )
-        with handle(self.source) as raster:
-            return self.source.glance(raster, window, shape)
 
 
 def open_thumbnail(inputs: Inputs, grid: TileGrid, location: Path | str) -> Thumbnail:
