@@ -92,7 +92,7 @@ def publish(out: Path, scratch: Path, side: int) -> tuple[str, ...]:
         store.write(tile, np.roll(surprise, 131 * number, (0, 1))[:height, :width])
     threshold = Threshold(0.01, "generated")
     threads = os.cpu_count() or 1
-    with plain_rasters(out, store, grid, threshold, threads) as rasters:
+    with plain_rasters(out, store, grid.geobox, grid, threshold, threads) as rasters:
         rasters.tiles.pack(threads)
     write_vectors(out, trace(out / HEATMAP, out / MASK), grid.geobox.crs)
     tally = rasters.tally

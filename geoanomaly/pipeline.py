@@ -20,7 +20,7 @@ from geoanomaly.run_report import Clock, Found, Run, describe, digests_of
 from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.scenes.thumbnail import Thumbnail, open_thumbnail
 from geoanomaly.scenes.timeline import HISTORY
-from geoanomaly.scoring import ScoreTile, score_tiles
+from geoanomaly.scoring import ScoreTile, score_tiles, with_data
 from geoanomaly.settings import Settings
 from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult
 from tiling.scratch import TileStore
@@ -55,15 +55,16 @@ def _detect(
         model = model_for(spec, seen, scratch, settings, report)
     with clock.step("scoring"):
         grid = inputs.tiles(spec.tile_size or settings.tile_size, model.detector.halo)
+        tiles = with_data(inputs, grid)
         store = TileStore(unfinished.tiles(scratch, settings))
         store.create(grid)
         thumbnail = open_thumbnail(inputs, grid, unfinished.thumbnail(scratch, settings))
         # A cluster's workers have processors of their own: what travels to them stays on the CPU.
         scorer = model if settings.dask_scheduler else model.to(compute.device())
         compute.give_back_memory()
-        score_tiles(ScoreTile(seen, scorer, store, thumbnail), grid, settings, report)
+        score_tiles(ScoreTile(seen, scorer, store, thumbnail), grid, tiles, settings, report)
         compute.give_back_memory()
-    done = Run(spec, inputs, comparability, model, grid)
+    done = Run(spec, inputs, comparability, model, grid, tiles)
     with clock.step("writing"):
         out.mkdir(parents=True, exist_ok=True)
         found = _publish(out, done, store, thumbnail, settings.threads, report)
@@ -93,13 +94,13 @@ def _publish(
     out: Path, done: Run, store: TileStore, thumbnail: Thumbnail, threads: int, report: Report
 ) -> Found:
     """Everything but what describes the run."""
-    threshold, crs = done.threshold, done.inputs.geobox.crs
+    threshold, geobox = done.threshold, done.inputs.geobox
     report(Progress("writing", 90, "heatmap and mask"))
     with ThreadPoolExecutor() as beside:
         digests = beside.submit(digests_of, done.inputs)
-        with outputs.plain_rasters(out, store, done.grid, threshold, threads) as rasters:
+        with outputs.plain_rasters(out, store, geobox, done.tiles, threshold, threads) as rasters:
             report(Progress("writing", 93, "anomalies"))
-            traced = beside.submit(_trace, out, rasters, crs)
+            traced = beside.submit(_trace, out, rasters, geobox.crs)
             rasters.tiles.pack(threads)
             picture = scene_picture(thumbnail.pixels())
             drawn = beside.submit(outputs.write_preview, out, picture, threshold, done.doubt)

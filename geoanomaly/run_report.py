@@ -6,7 +6,7 @@ import hashlib
 import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,19 +24,24 @@ from geoanomaly.scenes.info import SceneInfo
 from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly, JobSpec
 from tiling.grid import TileGrid
+from tiling.types import Tile
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run went by, once its tiles are scored. comparability: of two dates, else None."""
+    """What a run went by, once its tiles are scored.
+
+    comparability: of two dates, else None; tiles: those of the grid that may have data.
+    """
 
     spec: JobSpec
     inputs: Inputs
     comparability: Comparability | None
     model: Model
     grid: TileGrid
+    tiles: Sequence[Tile]
 
     @property
     def threshold(self) -> Threshold:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,6 +28,9 @@ WRITING = 0.09
 
 BLANK, BLANK_WRITING = 0.025, 0.016
 """The same of a tile without data: to find that out, and its part of the files."""
+
+ABSENT_WRITING = 0.011
+"""Of one that is known to have none and is passed over: the overviews of nothing."""
 
 ANYWAY = 2**20
 """Pixels that are scored in the time that the files take whatever the size."""
@@ -75,13 +79,20 @@ def _begin() -> None:
     set_limits(Settings())
 
 
-def score_tiles(kernel: ScoreTile, grid: TileGrid, settings: Settings, report: Report) -> None:
-    """Score the tiles that the store lacks."""
-    blank = {tile.index for tile in grid if kernel.inputs.blank(tile)}
+def with_data(inputs: Inputs, grid: TileGrid) -> list[Tile]:
+    """The tiles that a job is about: those of which it is not sure that they have no value."""
+    return [tile for tile in grid if not inputs.absent(tile)]
+
+
+def score_tiles(
+    kernel: ScoreTile, grid: TileGrid, tiles: Sequence[Tile], settings: Settings, report: Report
+) -> None:
+    """Score those tiles of the grid that the store lacks."""
+    blank = {tile.index for tile in tiles if kernel.inputs.blank(tile)}
     group = _group(kernel.inputs, grid, settings.cache_mib * 2**20)
-    todo = spread(kernel.store.missing(grid), blank, group)
-    after = share_of_files(len(grid) - len(blank), len(blank), grid.size)
-    pace = Pace(total=len(grid), done=len(grid) - len(todo), start=40, end=90, after=after)
+    todo = spread(kernel.store.missing(tiles), blank, group)
+    after = share_of_files(len(tiles) - len(blank), len(blank), len(grid) - len(tiles), grid.size)
+    pace = Pace(total=len(tiles), done=len(tiles) - len(todo), start=40, end=90, after=after)
     report(pace.progress())
     try:
         run_tiles(
@@ -106,7 +117,7 @@ def _group(inputs: Inputs, grid: TileGrid, cache_bytes: int) -> tuple[int, int]:
     return group_shape(grid.shape[1], tile_bytes, widest, cache_bytes)
 
 
-def share_of_files(full: int, blank: int, size: int) -> float:
-    """Time that the files take, in that of the scoring; full, blank: tiles of `size` pixels."""
-    files = WRITING * full + BLANK_WRITING * blank + ANYWAY / size**2
-    return files / (full + BLANK * blank)
+def share_of_files(full: int, blank: int, absent: int, size: int) -> float:
+    """Time that the files take, in that of the scoring, of as many tiles of `size` pixels."""
+    files = WRITING * full + BLANK_WRITING * blank + ABSENT_WRITING * absent + ANYWAY / size**2
+    return files / max(full + BLANK * blank, BLANK)

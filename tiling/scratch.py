@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -97,10 +97,10 @@ class TileStore:
         """Every tile with its core, in order."""
         return ((tile, self.read(tile)) for tile in grid)
 
-    def missing(self, grid: TileGrid) -> list[Tile]:
-        """The tiles that are still to do; the chunks that are there are read once, to be sure."""
+    def missing(self, tiles: Iterable[Tile]) -> list[Tile]:
+        """Those that are still to do; the chunks that are there are read once, to be sure."""
         array = self.open()
-        return [tile for tile in grid if not self._done(array, tile)]
+        return [tile for tile in tiles if not self._done(array, tile)]
 
     def _done(self, array: zarr.Array[Any], tile: Tile) -> bool:
         key = self._key(array, tile)

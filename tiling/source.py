@@ -70,6 +70,14 @@ class RasterSource:
         """Is it a file here, and no address?"""
         return _stamp(self.href) is not None
 
+    @property
+    def _indexed(self) -> bool:
+        """Is it a file here, on its own grid, that says which of its blocks it stores?"""
+        if self.warped or not self.local:
+            return False
+        with handle(self) as raster:
+            return bool(raster.driver == "GTiff")
+
     def geobox(self) -> GeoBox:
         if self.grid is not None:
             return self.grid
@@ -89,18 +97,33 @@ class RasterSource:
             data[invalid] = np.nan
         return data
 
+    def absent(self, rows: slice, cols: slice) -> bool:
+        """Is it sure that a window inside the grid has no value in the first band?
+
+        So it is where the file leaves out all blocks, and what is left out means nodata. False
+        where a network would have to be asked.
+        """
+        if not self._indexed:
+            return False
+        with handle(self) as raster:
+            declared = raster.nodatavals[self.bands[0] - 1]
+            nodata = declared if self.nodata is None else self.nodata
+            # What GDAL reads where there is no block.
+            fill = 0 if declared is None else declared
+            if nodata is None or not np.array_equal(fill, nodata, equal_nan=True):
+                return False
+            return not _most_stored(raster, rows, cols)
+
     def blank(self, rows: slice, cols: slice) -> bool:
         """Does the file seem to hold no value in a window inside the grid?
 
         Its index of blocks tells, without a pixel being read, where nodata is packed; else a few
         pixels or its mask do. False where a network would have to be asked.
         """
-        if self.warped or not self.local:
+        if not self._indexed:
             return False
         with handle(self) as raster:
-            if raster.driver != "GTiff":
-                return False
-            nothing = _stored_nothing(raster, rows, cols)
+            nothing = _most_stored(raster, rows, cols) < TRACE
             if nothing or (raster.compression is not None and not _masked(raster)):
                 return nothing
         first = replace(self, bands=self.bands[:1])
@@ -169,12 +192,13 @@ def _masked(raster: Any) -> bool:
     return any(MaskFlags.per_dataset in flags for flags in raster.mask_flag_enums)
 
 
-def _stored_nothing(raster: Any, rows: slice, cols: slice) -> bool:
+def _most_stored(raster: Any, rows: slice, cols: slice) -> float:
+    """Of a window's blocks, for that of which most is stored, the share of its bytes."""
     height, width = raster.block_shapes[0]
     bands = raster.count if raster.interleaving is Interleaving.pixel else 1
-    whole = height * width * bands * np.dtype(raster.dtypes[0]).itemsize
-    return all(
-        stored(raster, row, col) < TRACE * whole
+    whole: int = height * width * bands * np.dtype(raster.dtypes[0]).itemsize
+    return max(
+        stored(raster, row, col) / whole
         for row in range(rows.start // height, -(-rows.stop // height))
         for col in range(cols.start // width, -(-cols.stop // width))
     )

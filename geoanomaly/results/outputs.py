@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ import numpy as np
 import pystac
 import shapely
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rio_stac import create_stac_item
 
 from geoanomaly.results.legend import RAMP, surprise_at
@@ -23,7 +24,6 @@ from geoanomaly.results.vectors import write_geojson, write_gpkg
 from geoanomaly.scenes.inputs import Inputs
 from geoanomaly.types import Anomaly
 from tiling.cog import PlainTiles, plain_tiles, whole_file
-from tiling.grid import TileGrid
 from tiling.runner import ahead
 from tiling.scratch import TileStore
 from tiling.types import Tile
@@ -93,9 +93,17 @@ class PlainRasters:
 
 @contextmanager
 def plain_rasters(
-    out: Path, store: TileStore, grid: TileGrid, threshold: Threshold, threads: int
+    out: Path,
+    store: TileStore,
+    geobox: GeoBox,
+    tiles: Iterable[Tile],
+    threshold: Threshold,
+    threads: int,
 ) -> Iterator[PlainRasters]:
-    """On their way to `heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above)."""
+    """On their way to `heatmap.tif` (surprise, NaN = nodata) and `mask.tif` (1 = above).
+
+    tiles: those that the store has; the others have no data.
+    """
     tally = Tally()
 
     def parts(tile: Tile) -> tuple[Tile, NDArray[np.uint8], NDArray[np.float32], Tally]:
@@ -105,7 +113,7 @@ def plain_rasters(
 
     def cores() -> Iterator[tuple[Tile, tuple[NDArray[Any], NDArray[Any]]]]:
         nonlocal tally
-        for tile, mask, core, part in ahead(parts, grid, threads):
+        for tile, mask, core, part in ahead(parts, tiles, threads):
             tally = tally.plus(part)
             if part.valid:
                 yield tile, (mask, core)
@@ -115,8 +123,8 @@ def plain_rasters(
         out / MASK: mask_profile(threshold.tags()),
         out / HEATMAP: heatmap_profile(threshold.tags()),
     }
-    with plain_tiles(profiles, grid.geobox, cores()) as tiles:
-        yield PlainRasters(tiles, tally)
+    with plain_tiles(profiles, geobox, cores()) as plain:
+        yield PlainRasters(plain, tally)
 
 
 def write_vectors(out: Path, anomalies: Sequence[Anomaly], crs: Any) -> None:

@@ -76,10 +76,14 @@ class Inputs:
         """Tiles that are read at one shape, to be stacked."""
         return TileGrid(self.geobox, size, halo, even=True)
 
-    def blank(self, tile: Tile) -> bool:
-        """Does a core seem to have no value, as far as can be told before a pixel is read?"""
+    def absent(self, tile: Tile) -> bool:
+        """Is it sure, before a pixel is read, that a core has no value?"""
         if self.clip.beyond(tile.geobox):
             return True
+        return self.scenes[-1].source.absent(*self.clip.placed(*tile.core))
+
+    def blank(self, tile: Tile) -> bool:
+        """Does a core seem to have no value, as far as can be told before a pixel is read?"""
         return self.scenes[-1].source.blank(*self.clip.placed(*tile.core))
 
     def empty(self, tile: Tile) -> bool:

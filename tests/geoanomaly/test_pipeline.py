@@ -25,6 +25,7 @@ from geoanomaly.scenes import sampling
 from geoanomaly.settings import Settings
 from geoanomaly.types import AOI, JobSpec, Process, Progress, RunResult, Scene, silent
 from tests.rasters import NORTH_UP, UTM, change_pair, texture, write_raster
+from tiling.source import RasterSource
 
 Pair = tuple[Path, Path, NDArray[np.bool_]]
 
@@ -236,6 +237,29 @@ def test_nodata_stripes_stay_nan_and_raise_no_anomaly(tmp_path: Path, settings: 
     beside[95:109] = beside[:, 26:35] = True
     normal = ~truth & ~missing
     assert np.mean(values[normal & beside] >= 2) < np.mean(values[normal] >= 2) + 0.01
+
+
+def test_what_is_known_to_have_no_data_is_passed_over_and_changes_nothing(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = texture(1, 3, 256, 320) + 1
+    data[:, :128, 64:] = 0
+    options = {"tiled": True, "blockxsize": 64, "blockysize": 64, "SPARSE_OK": True}
+    scene = write_raster(tmp_path / "scene.tif", data, nodata=0, **options)
+    said: list[str] = []
+
+    def listen(progress: Progress) -> None:
+        said.append(progress.message)
+
+    spec = JobSpec(Process.DETECT_ANOMALY, (Scene(str(scene)),), detector="rx", tile_size=64)
+    work(spec, tmp_path / "passed", settings, listen)
+    assert any(message.startswith("12 of 12 tiles") for message in said)
+    monkeypatch.setattr(RasterSource, "absent", lambda *_: False)
+    work(spec, tmp_path / "all", settings, listen)
+    assert any(message.startswith("20 of 20 tiles") for message in said)
+    assert np.isnan(heatmap(tmp_path / "passed")[:128, 64:]).all()
+    for name in ("heatmap.tif", "mask.tif", "anomalies.geojson", "preview.png"):
+        assert digest(tmp_path / "passed", name) == digest(tmp_path / "all", name)
 
 
 def test_a_pair_without_crs_is_compared_pixel_by_pixel(tmp_path: Path, settings: Settings) -> None:

@@ -119,7 +119,7 @@ def test_time_left_is_honest_to_a_tenth_where_half_of_the_scene_is_empty(
     cost = {tile.index: BLANK if tile.index in empty else 1.0 for tile in tiles}
     cost = {index: 1000 * each for index, each in cost.items()}
     scoring = sum(cost.values())
-    after = share_of_files(len(tiles) - len(empty), len(empty), 512)
+    after = share_of_files(len(tiles) - len(empty), len(empty), 0, 512)
     pace, began = Pace(len(tiles), 0, 40, 90, after=after, clock=clock), clock.now
     for number, tile in enumerate(tiles, start=1):
         clock.now += cost[tile.index]

@@ -14,6 +14,7 @@ import rasterio.shutil
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.transform import Affine
+from rasterio.windows import Window
 from scipy.ndimage import shift
 
 from tests.rasters import NORTH_UP, UTM, texture, write_raster
@@ -135,6 +136,42 @@ def test_windows_of_which_next_to_nothing_is_stored(
     if "compress" in options:  # else a few pixels of blocks that are there are looked at
         assert not source.blank(slice(200, 257), slice(300, 301))
         assert not source.blank(slice(0, 9), slice(255, 257))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "declared", "named", "absent"),
+    [
+        pytest.param("uint16", 0, None, True, id="nodata"),
+        pytest.param("float32", np.nan, None, True, id="NaN"),
+        pytest.param("uint16", None, 0, True, id="nodata that the sensor has"),
+        pytest.param("uint16", None, None, False, id="zeros that count"),
+        pytest.param("uint16", 0, 7, False, id="nodata that another value was named for"),
+        pytest.param("uint16", None, 7, False, id="zeros beside a nodata"),
+    ],
+)
+def test_what_is_left_out_is_absent_where_it_means_nodata(
+    tmp_path: Path, dtype: str, declared: float | None, named: float | None, absent: bool
+) -> None:
+    data = np.zeros((2, 128, 192), dtype)
+    data[1, :64] = 9  # the first band alone tells
+    data[0, 64:, :64] = 9
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=192, height=128, count=2, dtype=dtype, nodata=declared,
+        tiled=True, blockxsize=64, blockysize=64, interleave="band", SPARSE_OK=True,
+    ) as raster:  # fmt: skip
+        for band, top, left in np.ndindex(2, 2, 3):
+            block = data[band, 64 * top : 64 * top + 64, 64 * left : 64 * left + 64]
+            if block.any():
+                raster.write(block, band + 1, window=Window(64 * left, 64 * top, 64, 64))
+    source = RasterSource(str(path), (1, 2), nodata=named)
+    for top, left in np.ndindex(4, 6):
+        rows, cols = slice(32 * top, 32 * top + 32), slice(32 * left, 32 * left + 32)
+        nothing = bool(np.isnan(source.read(rows, cols)[0]).all())
+        assert source.absent(rows, cols) == nothing
+        assert nothing == (absent and not (top >= 2 and left < 2))
+    assert not source.absent(slice(0, 65), slice(0, 192))
+    assert not replace(source, moved=(0.5, 0.0)).absent(slice(0, 32), slice(0, 32))
 
 
 @pytest.mark.parametrize("kind", ["nodata", "NaN", "mask", "packed with a mask"])
