@@ -24,6 +24,7 @@ from geoanomaly.scoring import ScoreTile, score_tiles, with_data
 from geoanomaly.settings import Settings
 from geoanomaly.types import Anomaly, JobSpec, Process, Progress, Report, RunResult
 from tiling.scratch import TileStore
+from tiling.source import close_rasters
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def _detect(
         scorer = model if settings.dask_scheduler else model.to(compute.device())
         compute.give_back_memory()
         score_tiles(ScoreTile(seen, scorer, store, thumbnail), grid, tiles, settings, report)
+        close_rasters()
         compute.give_back_memory()
     done = Run(spec, inputs, comparability, model, grid, tiles)
     with clock.step("writing"):

@@ -272,6 +272,10 @@ class _Rasters:
             opened.pop(key).close()
             raise
 
+    def close(self) -> None:
+        while self._opened:
+            self._opened.popitem()[1].close()
+
 
 _shared, _turn = _Rasters(), threading.Lock()
 _own = threading.local()
@@ -280,6 +284,12 @@ _own = threading.local()
 os.register_at_fork(
     before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release
 )
+
+
+def close_rasters() -> None:
+    """Let go of what threads share, and of its blocks, which nobody will ask for again."""
+    with _turn:
+        _shared.close()
 
 
 @contextmanager

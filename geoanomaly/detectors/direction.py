@@ -13,7 +13,7 @@ from torch import Tensor
 from geoanomaly import context
 from geoanomaly.backbone import Matrix, Relation
 from geoanomaly.detectors.base import State, load_network, network_tensors
-from geoanomaly.detectors.rows import by_chunks, framed, rows
+from geoanomaly.detectors.rows import by_chunks, by_strips, framed, rows
 from geoanomaly.networks import TranslationConfig, TranslationVae
 
 
@@ -41,10 +41,14 @@ class Direction:
 
         0 at pixels nearer to the edge than `reach`, where it is not known.
         """
-        seen = [context.inner(date, self.reach) for date in (source, target)]
-        if self.network is not None:
-            seen.append(context.features(source, valid, self.reach))
-        return framed(by_chunks(self._energy, *map(rows, seen)), valid, self.reach)
+
+        def energy(source: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+            seen = [context.inner(date, self.reach) for date in (source, target)]
+            if self.network is not None:
+                seen.append(context.features(source, valid, self.reach))
+            return by_chunks(self._energy, *map(rows, seen))
+
+        return framed(by_strips(energy, self.reach, source, target, valid), valid, self.reach)
 
     def _energy(self, source: Tensor, target: Tensor, features: Tensor | None = None) -> Tensor:
         """Of rows, (pixels,)."""

@@ -35,10 +35,13 @@ class LinearDetector:
 
     @torch.inference_mode()
     def score(self, batches: tuple[TileBatch, ...]) -> NDArray[np.float32]:
-        described, valid = self.description(batches[0], self.halo)
-        mapped = (described - self.centre) @ self.matrix
-        root = (mapped**2).mean(-1).sqrt()
+        root, valid = self.description(batches[0], self.halo, self._distance)
         return np.asarray(scores(root, valid, self.halo).cpu().numpy())
+
+    def _distance(self, described: Tensor) -> Tensor:
+        """(pixels, features) -> (pixels,)."""
+        mapped = (described - self.centre) @ self.matrix
+        return (mapped**2).mean(-1).sqrt()
 
     def to(self, device: torch.device) -> LinearDetector:
         return LinearDetector(

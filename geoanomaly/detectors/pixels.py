@@ -12,7 +12,7 @@ from torch import Tensor
 from geoanomaly import context
 from geoanomaly.backbone import Matrix
 from geoanomaly.detectors.base import State
-from geoanomaly.detectors.rows import by_chunks, rows
+from geoanomaly.detectors.rows import by_chunks, by_strips, rows
 from geoanomaly.normalise import Normaliser, fit_normaliser
 from geoanomaly.scenes.sampling import Sample, pick
 from geoanomaly.types import Setting
@@ -27,6 +27,9 @@ MAX_SPECTRA = 30_000
 
 FLAT = 1e-3
 """Deviations below it, in units of a band's own, are rounding and no feature of the ground."""
+
+
+Turn = Callable[[Tensor], Tensor]
 
 
 def needs_context(setting: Setting) -> bool:
@@ -45,15 +48,27 @@ class Description:
         """Pixels around a pixel that its row depends on."""
         return context.RADIUS if self.contextual else 0
 
-    def __call__(self, batch: TileBatch, margin: int = 0) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, batch: TileBatch, margin: int = 0, then: Turn = lambda described: described
+    ) -> tuple[Tensor, Tensor]:
         """A row a pixel, (pixels, features), of those at least `margin` from the edges; and
-        valid bool (n, y, x) of all."""
+        valid bool (n, y, x) of all.
+
+        then: what is wanted of such rows, instead of them: no more than a few lines of the
+        image are ever held, unless it is seen to its edges.
+        """
+
+        def seen(data: Tensor, valid: Tensor) -> Tensor:
+            if self.contextual:
+                return then(rows(context.features(data, valid, margin)))
+            return then(rows(context.inner(data, margin)))
+
         valid = torch.from_numpy(batch.valid).to(self.normalise.mean.device)
         data = torch.from_numpy(batch.data).to(valid.device)
         data = self.normalise(data) * valid[:, None]
-        if self.contextual:
-            return rows(context.features(data, valid, margin)), valid
-        return rows(context.inner(data, margin)), valid
+        if margin < self.reach:  # each strip would have edges of its own
+            return seen(data, valid), valid
+        return by_strips(seen, margin, data, valid), valid
 
     def to(self, device: torch.device) -> Description:
         return replace(self, normalise=self.normalise.to(device))
@@ -91,8 +106,7 @@ class PixelSpace:
     def __call__(self, batch: TileBatch, margin: int = 0) -> tuple[Tensor, Tensor]:
         """A row a pixel, (pixels, components), of those at least `margin` from the edges; and
         valid bool (n, y, x) of all."""
-        described, valid = self.description(batch, margin)
-        return by_chunks(self.turn, described), valid
+        return self.description(batch, margin, lambda rows: by_chunks(self.turn, rows))
 
     def turn(self, described: Tensor) -> Tensor:
         return (described - self.centre) @ self.basis

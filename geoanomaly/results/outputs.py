@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pystac
+import rasterio
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -30,6 +31,10 @@ from tiling.types import Tile
 
 VECTORS = ("anomalies.gpkg", "anomalies.geojson")
 OUTPUTS = (HEATMAP, MASK, *VECTORS, "item.json", "heatmap.qml", "preview.png", "run.json")
+
+CACHE = 32 * 2**20
+"""Bytes of blocks that GDAL keeps while files are written: it comes by each of them once or twice.
+Only a job may say so, because it is one number for a whole process."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def plain_rasters(
         out / MASK: mask_profile(threshold.tags()),
         out / HEATMAP: heatmap_profile(threshold.tags()),
     }
-    with plain_tiles(profiles, geobox, cores()) as plain:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE), plain_tiles(profiles, geobox, cores()) as plain:
         yield PlainRasters(plain, tally)
 
 
