@@ -103,12 +103,11 @@ def _publish(
         with outputs.plain_rasters(out, store, geobox, done.tiles, threshold, threads) as rasters:
             report(Progress("writing", 93, "anomalies"))
             traced = beside.submit(_trace, out, rasters, geobox.crs)
+            picture = beside.submit(lambda: scene_picture(thumbnail.pixels()))
             rasters.tiles.pack(threads)
-            picture = scene_picture(thumbnail.pixels())
-            drawn = beside.submit(outputs.write_preview, out, picture, threshold, done.doubt)
+            outputs.write_preview(out, picture.result(), threshold, done.doubt)
             outputs.write_style(out)
             anomalies = traced.result()
-        drawn.result()
     return Found(anomalies, rasters.tally, digests.result())
 
 

@@ -29,10 +29,10 @@ WRITING = 0.09
 BLANK, BLANK_WRITING = 0.025, 0.016
 """The same of a tile without data: to find that out, and its part of the files."""
 
-ABSENT_WRITING = 0.011
+ABSENT_WRITING = 0.006
 """Of one that is known to have none and is passed over: the overviews of nothing."""
 
-ANYWAY = 2**20
+ANYWAY = 5 * 2**17
 """Pixels that are scored in the time that the files take whatever the size."""
 
 STEPS = np.float32(2**14)

@@ -91,7 +91,15 @@ class TileStore:
 
     def read(self, tile: Tile) -> NDArray[np.float32]:
         """A tile's core, NaN where there is none."""
-        return np.asarray(_opened(self)[..., *tile.core], dtype=np.float32)
+        array = _opened(self)
+        if isinstance(self.location, str):
+            return np.asarray(array[..., *tile.core], dtype=np.float32)
+        height, width = tile.shape
+        try:
+            packed = (self.location / self._key(array, tile)).read_bytes()
+        except FileNotFoundError:
+            return np.full((*self._leading, height, width), np.nan, np.float32)
+        return _decoded(packed).reshape(array.chunks)[..., :height, :width]
 
     def cores(self, grid: TileGrid) -> Iterator[tuple[Tile, NDArray[np.float32]]]:
         """Every tile with its core, in order."""
@@ -110,7 +118,7 @@ class TileStore:
         if not (self.location / key).exists():
             return False
         try:
-            array[..., *tile.core]
+            self.read(tile)
         except TORN:
             return False
         return True
@@ -133,7 +141,8 @@ def _opened(store: TileStore) -> zarr.Array[Any]:
 
 # Zarr writes a chunk by a loop and a pool of threads, which hand it to one another half a dozen
 # times. Each time they ask threads that score for the interpreter: 5 % of a job. So chunks of a
-# folder are packed and written by the thread that has them, byte by byte as Zarr does it.
+# folder are packed and written by the thread that has them, byte by byte as Zarr does it, and read
+# by the one that wants them.
 
 
 def _encoded(chunk: NDArray[np.float32]) -> bytes:
@@ -141,6 +150,14 @@ def _encoded(chunk: NDArray[np.float32]) -> bytes:
     packed = _BLOSC.encode(np.ascontiguousarray(chunk, dtype="<f4"))
     checksum: int = google_crc32c.value(packed)
     return bytes(packed) + checksum.to_bytes(4, "little")
+
+
+def _decoded(chunk: bytes) -> NDArray[np.float32]:
+    """The inverse of `_encoded`, flat; `TORN` if it is no such thing."""
+    packed, checksum = chunk[:-4], int.from_bytes(chunk[-4:], "little")
+    if google_crc32c.value(packed) != checksum:
+        raise ValueError(f"a chunk of {len(chunk)} bytes does not fit its checksum")
+    return np.frombuffer(_BLOSC.decode(packed), "<f4")
 
 
 def _write_whole(path: Path, chunk: bytes) -> None:

@@ -76,6 +76,8 @@ def test_chunks_in_a_folder_are_those_that_zarr_writes(tmp_path: Path, bands: in
         assert (Path(store.location) / path).read_bytes() == (
             Path(other.location) / path
         ).read_bytes()
+    for tile in GRID:
+        assert np.array_equal(other.read(tile), data[..., *tile.core], equal_nan=True)
 
 
 def test_a_removed_store_is_made_anew(tmp_path: Path) -> None:
