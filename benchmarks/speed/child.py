@@ -15,8 +15,9 @@ from geoanomaly.settings import Settings
 
 
 def main(work: str, arguments: str) -> None:
-    # As the command does: before any library is imported that reads what it may take.
-    set_limits(Settings())
+    if work != "peer":  # which take what their libraries take
+        # As the command does: before any library is imported that reads what it may take.
+        set_limits(Settings())
     from benchmarks.speed.works import WORKS
 
     found = WORKS[work](**json.loads(arguments))
