@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,12 @@ class Clip:
             slice(rows.start + down, rows.stop + down),
             slice(cols.start + right, cols.stop + right),
         )
+
+    def wider(self, margin: float) -> Clip:
+        """With more around the area, in units of the CRS; the part of the grid stays."""
+        if self.geometry is None:
+            return self
+        return replace(self, geometry=self.geometry.buffer(margin))
 
     def inside(self, geobox: GeoBox) -> NDArray[np.bool_]:
         """Which pixels of `geobox` have their centre in the area, bool (y, x)."""

@@ -31,8 +31,9 @@ MAX_SIDE = 768
 class Thumbnail:
     """A recipe for the nearest pixels of a scene in its default colours.
 
-    source: of the bands that are shown; clip: of its grid, that the job is about; grid: the
-    thumbnail's own, tile by tile that of the job; store: float32 (band, y, x), NaN = no data.
+    source: of the bands that are shown; clip: of its grid, that the job is about, whose area is
+    a thumbnail's pixel wider, so that narrow ones are seen; grid: the thumbnail's own, tile by
+    tile that of the job; store: float32 (band, y, x), NaN = no data.
     """
 
     source: RasterSource
@@ -46,6 +47,7 @@ class Thumbnail:
         if tile.index[0] < rows and tile.index[1] < cols:
             own = self.grid.tile(*tile.index)
             seen = self.source.glance(*self.clip.placed(*tile.core), own.shape)
+            seen[:, ~self.clip.inside(own.geobox)] = np.nan
             if np.isfinite(seen).any():
                 self.store.write(own, seen)
 
@@ -71,7 +73,8 @@ def open_thumbnail(inputs: Inputs, grid: TileGrid, location: Path | str) -> Thum
     own = TileGrid(_smaller(grid.geobox, grid.size / side), side)
     store = TileStore(location, bands=len(bands))
     store.create(own)
-    return Thumbnail(replace(info.source, bands=bands), inputs.clip, own, store)
+    clip = inputs.clip.wider(abs(own.geobox.affine.determinant) ** 0.5)
+    return Thumbnail(replace(info.source, bands=bands), clip, own, store)
 
 
 def _smaller(geobox: GeoBox, pitch: float) -> GeoBox:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.enums import Resampling
-from shapely.geometry import box
+from shapely.geometry import LineString, Point, Polygon, box
 
 from geoanomaly.results.preview import scene_picture
 from geoanomaly.scenes import thumbnail
+from geoanomaly.scenes.areas import covered
 from geoanomaly.scenes.inputs import Inputs, open_inputs
 from geoanomaly.scenes.thumbnail import open_thumbnail
+from geoanomaly.scoring import with_data
 from geoanomaly.types import AOI, JobSpec, Process, Scene
 from tests.rasters import NORTH_UP, UTM, texture, write_raster
 
@@ -84,7 +86,7 @@ def test_full_tiles_are_as_gdal_shrinks_the_whole(
     assert white.mean() < 0.2
 
 
-def test_of_an_area_its_bounding_box(tmp_path: Path) -> None:
+def test_of_an_area_every_pixel(tmp_path: Path) -> None:
     path = scene(tmp_path, (200, 220))
     (left, top), (right, bottom) = NORTH_UP @ (7, 11), NORTH_UP @ (207, 191)
     triangle = box(left, bottom, right, top).intersection(
@@ -96,7 +98,10 @@ def test_of_an_area_its_bounding_box(tmp_path: Path) -> None:
     with rasterio.open(path) as raster:
         whole = raster.read((1, 2, 3)).astype(np.float32)[:, rows, cols]
     whole[:, whole[0] == 0] = np.nan
-    # So small that it is not shrunk. Outside the area there is ground too.
+    # So small that it is not shrunk. What was not looked at must not look ordinary.
+    inside = covered(triangle.buffer(10), inputs.geobox)
+    assert not inside.all()
+    whole[:, ~inside] = np.nan
     assert np.array_equal(found, whole, equal_nan=True)
 
 
@@ -122,3 +127,29 @@ def test_a_part_that_a_power_cut_left_torn_stays_white(tmp_path: Path) -> None:
     assert np.isnan(found[torn]).all()
     found[torn] = wanted[torn]
     assert np.array_equal(found, wanted, equal_nan=True)
+
+
+def test_it_ends_where_the_area_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a pixel of its own, whatever tiles are passed over; a narrow area is seen whole."""
+    monkeypatch.setattr(thumbnail, "MAX_SIDE", 64)
+    path = scene(tmp_path, (4 * TILE, 4 * TILE))
+    bounds = opened(path).geobox.boundingbox
+    corner = Polygon([(bounds.left, bounds.bottom), (bounds.left, bounds.top),
+                      (bounds.right, bounds.bottom)])  # fmt: skip
+    line = LineString([(bounds.left, bounds.bottom), (bounds.right, bounds.top)]).buffer(5)
+    for number, area in enumerate((corner, line)):
+        inputs = opened(path, AOI(area, UTM))
+        grid = inputs.tiles(TILE, 8)
+        found = open_thumbnail(inputs, grid, tmp_path / f"{number}.zarr")
+        for tile in with_data(inputs, grid):
+            found.take(tile)
+        pixels, own = found.pixels(), found.grid.geobox
+        pitch = own.resolution.x
+        for row, col in np.ndindex(*own.shape):
+            x, y = own.affine @ (col + 0.5, row + 0.5)
+            away = area.distance(Point(x, y))
+            if away > 1.01 * pitch:
+                assert np.isnan(pixels[:, row, col]).all()
+        seen = np.isfinite(pixels[0])
+        assert seen.any(axis=0).all()
+        assert seen.any(axis=1).all()
